@@ -1,0 +1,102 @@
+"""Programs and their outcomes: run in parallel, identical ones once, the machine's own failures told apart."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from fusebench.evaluate.sandbox.jail import Ended, Limits, run
+from fusebench.evaluate.sandbox.languages import RUN, Language, find_language, missing
+
+STATUSES = ("ok", "wrong", "compile_error", "timeout", "unavailable", "error")
+"""`unavailable`: sandbox or toolchain missing; `error`: the sandbox itself failed, twice. Neither is a wrong answer."""
+
+CPU_EXIT = 128 + signal.SIGXCPU
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole program, its tests included: it is right when it exits with 0."""
+
+    language: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a program.
+
+    Args:
+        status: one of `STATUSES`.
+        exit_code: None where the program did not run or was stopped.
+        stdout, stderr: cut to the limit; for `unavailable`, stderr says what is missing.
+        seconds: by the clock.
+    """
+
+    status: str
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    seconds: float = 0.0
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_programs(
+    programs: Sequence[Program],
+    *,
+    workers: int | None = None,
+    limits: Limits = RUN,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Outcome]:
+    """Return the outcome of every program, in order.
+
+    Args:
+        programs: of any languages, mixed.
+        workers: programs at a time; None is the number of cores.
+        limits: of the run itself; compilers have their own.
+        progress: called with (done, total).
+
+    Raises:
+        DataError: a language that has no runner.
+    """
+    different = list(dict.fromkeys(programs))
+    blocked = {name: missing(name) for name in {p.language for p in different}}
+    outcomes = {
+        p: Outcome("unavailable", stderr=reason) for p in different if (reason := blocked[p.language]) is not None
+    }
+    waiting = [p for p in different if p not in outcomes]
+    with ThreadPoolExecutor(workers or cores()) as pool:
+        jobs = {pool.submit(run_one, p, limits): p for p in waiting}
+        for job in as_completed(jobs):
+            outcomes[jobs[job]] = job.result()
+            if progress is not None:
+                progress(len(outcomes), len(different))
+    return [outcomes[p] for p in programs]
+
+
+def run_one(program: Program, limits: Limits = RUN) -> Outcome:
+    """Return the outcome of one program; a sandbox that fails to start is tried again."""
+    language = find_language(program.language)
+    for _ in range(TRIES):
+        ended = run(language.steps(limits), {language.file: program.source.encode()}, language.box())
+        if ended.started and (ended.exit_code is not None or ended.killed):
+            return Outcome(verdict(language, ended), ended.exit_code, ended.stdout, ended.stderr, ended.wall)
+    return Outcome("error", None, ended.stdout, ended.stderr, ended.wall)
+
+
+def verdict(language: Language, ended: Ended) -> str:
+    """Return the status of a program from the way it ended."""
+    compiling = bool(language.compile) and ended.step == 0
+    if ended.killed == "wall" or ended.exit_code == CPU_EXIT:
+        return "timeout"
+    if compiling:
+        return "compile_error"
+    if ended.exit_code == 0 and not ended.killed:
+        return "ok"
+    return "compile_error" if language.unreadable(ended.stderr) else "wrong"
