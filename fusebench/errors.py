@@ -2,12 +2,12 @@
 
     Exception
     └── FusebenchError            a person can mend it: one message, no traceback
-        ├── InputError            exit 2: what was given is wrong
-        │   ├── RecipeError       the recipe: unknown key, wrong type, impossible combination
-        │   ├── ModelError        a model folder or hub id cannot be used
-        │   ├── DataError         a corpus, a task or an evaluation file cannot be used
-        │   └── ArtifactError     a folder of a run is damaged, of another type, or cannot be written
-        └── UnavailableError      exit 3: this machine lacks something (sandbox, toolchain, GPU)
+        └── InputError            exit 2: what was given is wrong
+            ├── RecipeError       the recipe: unknown key, wrong type, impossible combination
+            ├── ModelError        a model folder or hub id cannot be used
+            ├── DataError         a corpus, a task or an evaluation file cannot be used
+            ├── ArtifactError     a folder of a run is damaged, of another type, or cannot be written
+            └── UnavailableError  this machine lacks something (sandbox, toolchain, GPU)
 
 Our own mistakes stay `AssertionError` and keep their traceback.
 """
@@ -72,10 +72,8 @@ class ArtifactError(InputError):
     """A folder of a run is damaged, holds another type, or cannot be written."""
 
 
-class UnavailableError(FusebenchError):
+class UnavailableError(InputError):
     """This machine lacks something that the work needs."""
-
-    exit_code = 3
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -1,0 +1,40 @@
+# make setup   install everything into .venv, and the sandbox where this machine lets us
+# make ablate  the quickstart ablation: train, fuse, evaluate, test, report
+# make test    the whole test suite
+# make check   ruff, mypy, import-linter
+# make bench   speeds, side by side with plain alternatives
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup ablate test check bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,merge]'
+	sh scripts/install-sandbox.sh
+	touch $(STAMP)
+
+ablate: $(STAMP)
+	$(BIN)/fusebench ablate quickstart
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info

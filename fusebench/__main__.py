@@ -1,0 +1,5 @@
+"""`python -m fusebench` is the command `fusebench`."""
+
+from fusebench.cli import main
+
+main()

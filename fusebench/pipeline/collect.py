@@ -1,0 +1,188 @@
+"""From the folders of a run to what the report needs: rows, samples, choices, coverage, costs, hashes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from fusebench.artifacts import OUTCOMES, Candidate, FusionChoice, RowInfo, SpanTable, read_manifest, read_samples
+from fusebench.artifacts.manifest import versions
+from fusebench.errors import ArtifactError
+from fusebench.recipe import ExperimentSection, Recipe, RowSection, resolve
+from fusebench.report import RunReport
+
+
+def collect(inputs: Mapping[str, Path], params: Mapping[str, Any], seed: int) -> RunReport:
+    """Return everything the report shows, read from the finished folders of a run."""
+    recipe = Recipe.model_validate(params["recipe"])
+    pairs = [(e, row) for e in recipe.experiments for row in e.rows]
+    infos: list[RowInfo] = []
+    frames: list[pd.DataFrame] = []
+    choices: dict[tuple[str, str], FusionChoice] = {}
+    coverage: list[dict[str, object]] = []
+    for number, (experiment, row) in enumerate(pairs):
+        candidate = Candidate.load(inputs[f"method:{number}"])
+        place = (experiment.name, row.name)
+        info = _info(recipe, experiment, row, candidate, inputs, number)
+        infos.append(info)
+        frames += _samples(inputs, number, place, candidate)
+        if f"fuse:{number}" in inputs:
+            choices[place] = FusionChoice.load(inputs[f"fuse:{number}"])
+        prefix = f"align:{number}:"
+        for role, folder in inputs.items():
+            if role.startswith(prefix):
+                coverage += _coverage(place, role.removeprefix(prefix), folder)
+    samples = pd.concat(frames, ignore_index=True)
+    samples = pd.concat([samples, *_curve_ends(samples, infos)], ignore_index=True)
+    return RunReport(
+        name=recipe.name,
+        title=recipe.title or recipe.name,
+        description=recipe.description,
+        seed=seed,
+        preset=recipe.preset,
+        rows=infos,
+        samples=samples,
+        choices=choices,
+        coverage=pd.DataFrame(coverage, columns=["experiment", "row", "source", "outcome", "share"]),
+        recipe_yaml=yaml.safe_dump(params["recipe"], sort_keys=False, allow_unicode=True),
+        versions=versions(),
+        hashes={_manifest(folder).stage: _manifest(folder).key for folder in inputs.values()},
+        suites=_suites(recipe),
+        confidence=recipe.stats.confidence,
+        bootstrap=recipe.stats.bootstrap,
+        correction=recipe.stats.correction,
+        notes=[],
+        seconds=_all_seconds(inputs),
+    )
+
+
+def _manifest(folder: Path) -> Any:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise ArtifactError(f"`{folder}` is not finished", why="it has no manifest", fix="run `fusebench ablate` again")
+    return manifest
+
+
+def _suites(recipe: Recipe) -> list[tuple[str, str, str]]:
+    from fusebench.evaluate.suites import find_suite
+
+    found = [find_suite(s.name, s.tasks) for s in recipe.evaluate.suites]
+    return [(suite.name, suite.family, suite.title) for suite in found]
+
+
+def _role(experiment: ExperimentSection, row: RowSection) -> str:
+    if row.method != "model":
+        return row.method
+    if row.model == experiment.target:
+        return "target"
+    return "source" if row.model in experiment.sources else "teacher"
+
+
+def _info(
+    recipe: Recipe,
+    experiment: ExperimentSection,
+    row: RowSection,
+    candidate: Candidate,
+    inputs: Mapping[str, Path],
+    number: int,
+) -> RowInfo:
+    align, fuse, train = resolve(recipe, row)
+    fused = f"fuse:{number}" in inputs
+    aligned = any(role.startswith(f"align:{number}:") for role in inputs)
+    uses_sources = row.method not in ("model", "clm", "kd")
+    upstream = [folder for role, folder in inputs.items() if role.startswith((f"align:{number}:", f"fuse:{number}"))]
+    return RowInfo(
+        experiment=experiment.name,
+        name=row.name,
+        method=row.method,
+        role=_role(experiment, row),
+        model=row.model or "",
+        sources=tuple(row.sources if row.sources is not None else experiment.sources) if uses_sources else (),
+        vocabulary=align.vocabulary if aligned else "",
+        sequence=align.sequence if aligned else "",
+        rule=fuse.rule if fused else "",
+        criterion=fuse.criterion if fused else "",
+        clm_weight=train.clm_weight if aligned else (1.0 if candidate.batches else float("nan")),
+        parameters=candidate.parameters,
+        tokens=candidate.tokens,
+        seconds=candidate.seconds,
+        upstream_seconds=sum(_upstream(folder, set()) for folder in upstream),
+        evaluate_seconds=_manifest(inputs[f"evaluate:{number}:0"]).seconds,
+        batches=candidate.batches,
+    )
+
+
+def _upstream(folder: Path, seen: set[Path]) -> float:
+    """Return the seconds of a folder and of the capture it stands on, each once."""
+    run = folder.parent.parent
+    total = 0.0
+    pending = [folder]
+    while pending:
+        at = pending.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        manifest = _manifest(at)
+        total += manifest.seconds
+        for key in manifest.parents.values():
+            for kind in ("teach", "align"):
+                pending += sorted((run / kind).glob(f"*{key[:10]}"))
+    return total
+
+
+def _all_seconds(inputs: Mapping[str, Path]) -> float:
+    run = next(iter(inputs.values())).parent.parent
+    folders = [path.parent for path in run.glob("*/*/manifest.json")]
+    return sum(_manifest(folder).seconds for folder in folders if folder.parent.name != "report")
+
+
+def _samples(
+    inputs: Mapping[str, Path], number: int, place: tuple[str, str], candidate: Candidate
+) -> list[pd.DataFrame]:
+    found = []
+    prefix = f"evaluate:{number}:"
+    for role, folder in inputs.items():
+        if role.startswith(prefix):
+            frame = read_samples(folder / "samples.parquet")
+            frame["experiment"], frame["row"] = place
+            found.append(frame)
+    return found
+
+
+def _curve_ends(samples: pd.DataFrame, infos: list[RowInfo]) -> list[pd.DataFrame]:
+    """Return the efficiency curve's ends: the untrained target at step 0, the final model at its last step."""
+    ends = []
+    for info in infos:
+        own = samples[(samples["experiment"] == info.experiment) & (samples["row"] == info.name)]
+        on_the_way = own[own["step"] >= 0]
+        if on_the_way.empty:
+            continue
+        wanted = set(on_the_way["task"].unique())
+        final = own[(own["step"] == -1) & own["task"].isin(wanted)].copy()
+        gap = np.diff(sorted(on_the_way["step"].unique())) if on_the_way["step"].nunique() > 1 else [1]
+        final["step"] = int(on_the_way["step"].max() + gap[-1])
+        ends.append(final)
+        target = next((i for i in infos if i.experiment == info.experiment and i.role == "target"), None)
+        if target is not None:
+            start = samples[
+                (samples["experiment"] == info.experiment)
+                & (samples["row"] == target.name)
+                & (samples["step"] == -1)
+                & samples["task"].isin(wanted)
+            ].copy()
+            start["row"], start["step"], start["tokens"] = info.name, 0, 0
+            ends.append(start)
+    return ends
+
+
+def _coverage(place: tuple[str, str], source: str, folder: Path) -> list[dict[str, object]]:
+    spans = SpanTable.load(folder)
+    counts = np.bincount(spans.outcomes, minlength=len(OUTCOMES))
+    total = max(1, int(counts.sum()))
+    return [
+        {"experiment": place[0], "row": place[1], "source": source, "outcome": outcome, "share": count / total}
+        for outcome, count in zip(OUTCOMES, counts.tolist(), strict=True)
+    ]

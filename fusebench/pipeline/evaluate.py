@@ -1,0 +1,84 @@
+"""The job behind the command eval: models of the hub or of folders, on suites, without a recipe."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fusebench.artifacts import read_samples
+from fusebench.artifacts.store import sha256_file
+from fusebench.errors import DataError, UnavailableError
+from fusebench.pipeline.executor import log_to_file
+from fusebench.pipeline.run import RunOptions, run_stages
+from fusebench.pipeline.stage import Stage, find_folder
+from fusebench.pipeline.table import evaluation, make, model_stages
+from fusebench.recipe import CorpusSection, EvaluateSection, FileText
+
+
+def evaluate_models(
+    models: Sequence[str],
+    section: EvaluateSection,
+    options: RunOptions,
+    *,
+    texts: Sequence[Path] = (),
+    seed: int,
+    workers: int,
+) -> pd.DataFrame:
+    """Return result rows (as in `results.jsonl`) of models of the hub or of folders on suites.
+
+    Raises:
+        UnavailableError: every suite asked for needs a sandbox and there is none.
+        DataError: an unknown suite, or perplexity without texts.
+        ModelError: a model that is not there or cannot be used.
+    """
+    from fusebench.corpus.models import locate, model_hash
+    from fusebench.evaluate.suites import find_suite
+    from fusebench.stats import summarise
+
+    found = [find_suite(s.name, s.tasks) for s in section.suites]
+    if any(suite.kind == "perplexity" for suite in found) and not texts:
+        raise DataError(
+            "suite `perplexity` has no text", why="bits per byte are of a text", fix="give files with --text FILE"
+        )
+    if found and all(suite.kind == "program" for suite in found):
+        _require_sandbox(found[0].name)
+    stages: dict[str, Stage] = {}
+    for name, given in zip(_names(models), models, strict=True):
+        at_hand = Path(given).exists() or given.startswith((".", "/"))
+        ref = locate(path=given) if at_hand else locate(hub=given, model_root=options.roots.models)
+        model, _ = model_stages(ref, model_hash(ref), name)
+        stages[name] = evaluation(name, model, section, lambda: _texts(texts), roots=options.roots, seed=seed)
+    log_to_file(options.run)
+    run_stages(list(stages.values()), workers, options)
+    frames = []
+    for name, stage in stages.items():
+        frame = read_samples(find_folder(stage, options.run) / "samples.parquet")
+        frames.append(frame.assign(experiment="eval", row=name))
+    return summarise(pd.concat(frames, ignore_index=True))
+
+
+def _names(models: Sequence[str]) -> list[str]:
+    """Return one name a model: its folder's, with a number where two would be alike."""
+    names = [Path(model).name or model for model in models]
+    return [name if names.count(name) == 1 else f"{name} {n + 1}" for n, name in enumerate(names)]
+
+
+def _texts(paths: Sequence[Path]) -> Stage:
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"no text file `{missing[0]}`", why="it does not exist", fix="correct --text")
+    section = CorpusSection(files=[FileText(path=str(path)) for path in paths])
+    params = {"corpus": section.model_dump(mode="json"), "sha256": [sha256_file(path) for path in paths]}
+    return make("corpus", "texts", "texts", params=params)
+
+
+def _require_sandbox(suite: str) -> None:
+    from fusebench.evaluate.sandbox import unavailable_reason
+
+    reason = unavailable_reason()
+    if reason is not None:
+        raise UnavailableError(
+            f"suite `{suite}` cannot be scored here",
+            why=f"generated programs run only in a sandbox, and {reason}",
+            fix="install bubblewrap (Debian, Ubuntu: `sudo apt-get install bubblewrap`), then see `fusebench doctor`",
+        )
