@@ -51,6 +51,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; pr
 RecipeName = Annotated[
     str, typer.Argument(help="A built-in recipe (quickstart, pocket, paper, domains) or a YAML file.")
 ]
+Texts = Annotated[
+    list[Path] | None,
+    typer.Option("--corpus", help="Train on this text file instead of the recipe's corpus; may be given often."),
+]
 
 
 def _version(value: bool) -> None:
@@ -73,10 +77,15 @@ def _load(
     profile: str | None,
     sets: list[str] | None,
     seed: int | None,
+    texts: list[Path] | None = None,
 ) -> tuple[Any, str]:
     from fusebench.recipe import load_recipe
 
-    recipe = load_recipe(name, profile=profile, overrides=sets or [], seed=seed)
+    overrides = list(sets or [])
+    if texts:
+        files = json.dumps([{"path": str(path)} for path in texts])
+        overrides = ["corpus.toy=null", "corpus.hub=null", f"corpus.files={files}", *overrides]
+    recipe = load_recipe(name, profile=profile, overrides=overrides, seed=seed)
     return recipe, f"{recipe.name}-{profile}" if profile else recipe.name
 
 
@@ -102,6 +111,7 @@ def _run_options(
 @app.command()
 def ablate(
     recipe: RecipeName,
+    texts: Texts = None,
     run_dir: RunDir = None,
     report_dir: ReportDir = None,
     sets: Sets = None,
@@ -113,7 +123,7 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Build, evaluate, test and report every row of a recipe."""
-    loaded, label = _load(recipe, profile, sets, seed)
+    loaded, label = _load(recipe, profile, sets, seed, texts)
     with Screen(quiet=quiet or as_json) as screen:
         from fusebench import pipeline
 
@@ -129,6 +139,7 @@ def fuse(
     row: Annotated[
         str | None, typer.Option("--row", help="A row of the recipe; default: the fusion of most sources.")
     ] = None,
+    texts: Texts = None,
     run_dir: RunDir = None,
     sets: Sets = None,
     profile: Profile = None,
@@ -138,7 +149,7 @@ def fuse(
     as_json: Json = False,
 ) -> None:
     """Make one fused model only, without evaluation."""
-    loaded, label = _load(recipe, profile, sets, seed)
+    loaded, label = _load(recipe, profile, sets, seed, texts)
     with Screen(quiet=quiet or as_json) as screen:
         from fusebench import pipeline
 
@@ -210,6 +221,7 @@ def report(
 @app.command()
 def plan(
     recipe: RecipeName,
+    texts: Texts = None,
     run_dir: RunDir = None,
     sets: Sets = None,
     profile: Profile = None,
@@ -219,7 +231,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """List every stage of a recipe: finished or to run, and why."""
-    loaded, label = _load(recipe, profile, sets, seed)
+    loaded, label = _load(recipe, profile, sets, seed, texts)
     screen = Screen(quiet=as_json)
     from fusebench import pipeline
 

@@ -128,7 +128,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     try:
         return Manifest.model_validate_json((folder / NAME).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValidationError) as error:
         raise ArtifactError(

@@ -6,12 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from fusebench.artifacts import read_samples
-from fusebench.artifacts.store import sha256_file
 from fusebench.errors import DataError, UnavailableError
 from fusebench.pipeline.executor import log_to_file
 from fusebench.pipeline.run import RunOptions, run_stages
 from fusebench.pipeline.stage import Stage, find_folder
-from fusebench.pipeline.table import evaluation, make, model_stages
+from fusebench.pipeline.table import corpus_params, evaluation, make, model_stages
 from fusebench.recipe import CorpusSection, EvaluateSection, FileText
 
 
@@ -64,12 +63,8 @@ def _names(models: Sequence[str]) -> list[str]:
 
 
 def _texts(paths: Sequence[Path]) -> Stage:
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(f"no text file `{missing[0]}`", why="it does not exist", fix="correct --text")
     section = CorpusSection(files=[FileText(path=str(path)) for path in paths])
-    params = {"corpus": section.model_dump(mode="json"), "sha256": [sha256_file(path) for path in paths]}
-    return make("corpus", "texts", "texts", params=params)
+    return make("corpus", "texts", "texts", params=corpus_params(section))
 
 
 def _require_sandbox(suite: str) -> None:

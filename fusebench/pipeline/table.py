@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fusebench.errors import RecipeError, suggest
+from fusebench.artifacts.store import sha256_file
+from fusebench.errors import DataError, RecipeError, suggest
 from fusebench.pipeline.functions import FUNCTIONS
 from fusebench.pipeline.stage import Stage
 from fusebench.recipe import (
     AlignSection,
+    CorpusSection,
     EvaluateSection,
     ExperimentSection,
     FuseSection,
@@ -53,6 +55,19 @@ class Roots:
 
     models: Path | None = None
     data: Path | None = None
+
+
+def corpus_params(section: CorpusSection) -> dict[str, Any]:
+    """Return the parameters of a corpus stage: the section, and the checksums of local files.
+
+    Raises:
+        DataError: a file is not there.
+    """
+    files = [Path(file.path) for file in section.files or []]
+    for path in files:
+        if not path.is_file():
+            raise DataError(f"no text file `{path}`", why="it does not exist", fix="correct its path")
+    return {"corpus": section.model_dump(mode="json"), "sha256": [sha256_file(path) for path in files]}
 
 
 def make(kind: str, label: str, function: str, **rest: Any) -> Stage:
@@ -121,7 +136,7 @@ class Builder:
             "",
             "corpus",
             inputs={f"tokenizer:{n}": stage for n, stage in enumerate(words.values())},
-            params={"corpus": self.recipe.corpus.model_dump(mode="json")},
+            params=corpus_params(self.recipe.corpus),
             seed=self.recipe.seed,
         )
 
