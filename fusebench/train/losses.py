@@ -1,0 +1,157 @@
+"""Next-token loss and cross-entropy against sparse rows, from logits, without a dense target."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fusebench.train.batches import IGNORED
+
+CHUNK_BYTES = 1 << 26
+"""Logits are taken in slices of about this size, so that few [position, vocabulary] copies live at a time."""
+
+
+class Losses(NamedTuple):
+    """Sums over positions with a target.
+
+    Args:
+        total: the loss to differentiate.
+        clm: sum of -ln p(next token); no gradient.
+        fusion: sum of the cross-entropy against the rows; no gradient, NaN where no rows were used.
+    """
+
+    total: Float[Tensor, ""]
+    clm: Float[Tensor, ""]
+    fusion: Float[Tensor, ""]
+
+
+def sparse_loss(
+    logits: Float[Tensor, "*batch vocab"],
+    targets: Int[Tensor, "*batch"],
+    row_ids: Int[Tensor, "*batch k"] | None = None,
+    row_logprobs: Float[Tensor, "*batch k"] | None = None,
+    clm_weight: float = 1.0,
+) -> Losses:
+    """Return the summed loss over all positions whose target is not `IGNORED`.
+
+    With p = softmax(logits), y the next token, w = `clm_weight`, and a row q over ids K whose tail mass is
+    q_rest = 1 - sum_K q and to which the student answers with p_rest = 1 - sum_K p:
+
+        loss = w * -ln p(y)  +  (1 - w) * ( - sum_{i in K} q_i ln p_i  -  q_rest ln p_rest )
+
+    Args:
+        logits: of the student, at the position BEFORE the token they predict.
+        targets: the next token.
+        row_ids: K of each position, distinct within a row; entries with log-probability -inf are unused.
+        row_logprobs: ln q; their exponentials sum to at most 1, up to rounding.
+        clm_weight: w; at 1 the rows are not read, so the result is the CLM loss to the last bit.
+
+    Source: Wan et al. 2024, arXiv:2401.10491, eq. 5. Departs from the released code, which builds a dense
+    target and drops the tail: here the tail is one more outcome, so the loss is bounded below by H(q) and its
+    gradient vanishes where the student agrees with the row. A row without any mass in K adds nothing.
+    The gradient is written out by hand, d loss / d logit_j = p_j - w [j = y] - (1 - w) q_j for j in K, and
+    p_j (1 - (1 - w) q_rest / p_rest) - w [j = y] elsewhere, so that backward adds one array of the logits' size.
+    """
+    flat = logits.reshape(-1, logits.shape[-1])
+    wanted = targets.reshape(-1)
+    fused = row_ids is not None and row_logprobs is not None and clm_weight < 1
+    ids = row_ids.reshape(len(flat), -1) if fused and row_ids is not None else None
+    logprobs = row_logprobs.reshape(len(flat), -1) if fused and row_logprobs is not None else None
+    apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = _SparseLoss.apply
+    return Losses(*apply(flat, wanted, ids, logprobs, clm_weight if fused else 1.0))
+
+
+def _slices(rows: int, vocabulary: int) -> list[slice]:
+    step = max(1, CHUNK_BYTES // (4 * vocabulary))
+    return [slice(a, min(a + step, rows)) for a in range(0, rows, step)]
+
+
+def _wide(values: Tensor) -> Tensor:
+    # bfloat16 has three digits: sums over a vocabulary need float32.
+    return values if values.dtype == torch.float64 else values.float()
+
+
+class _Rows(NamedTuple):
+    """Rows of one slice in the student's terms; column `vocab` stands for unused entries."""
+
+    ids: Tensor
+    mass: Tensor
+    rest: Tensor
+
+    @classmethod
+    def of(cls, ids: Tensor, logprobs: Tensor, vocabulary: int, dtype: torch.dtype) -> "_Rows":
+        used = logprobs > -torch.inf
+        mass = logprobs.to(dtype).exp() * used
+        rest = (1 - mass.sum(-1)).clamp_min(0) * used.any(-1)
+        return cls(torch.where(used, ids.long(), vocabulary), mass, rest)
+
+
+def _partition(z: Tensor, rows: _Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the logits at the rows' ids, ln sum exp over all ids, the same over all others, and the rows' tail."""
+    spare = torch.nn.functional.pad(z, (0, 1), value=-torch.inf)
+    at = spare.gather(-1, rows.ids)
+    others = spare.scatter_(-1, rows.ids, -torch.inf).logsumexp(-1)
+    # A row over the whole vocabulary has no others to give rounding's tail to.
+    rest = torch.where(others > -torch.inf, rows.rest, 0.0)
+    return at, torch.logaddexp(others, at.logsumexp(-1)), others, rest
+
+
+class _SparseLoss(torch.autograd.Function):
+    """The sums of `sparse_loss` over flat positions; the gradient is rebuilt slice by slice."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, ids: Tensor | None, logprobs: Tensor | None, weight: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        clm = torch.zeros((), dtype=wide, device=logits.device)
+        fusion = torch.full_like(clm, torch.nan) if ids is None else torch.zeros_like(clm)
+        vocabulary = logits.shape[-1]
+        for part in _slices(*logits.shape):
+            z, y = _wide(logits[part]), targets[part]
+            valid = y != IGNORED
+            gold = z.gather(-1, y.clamp_min(0)[:, None])[:, 0]
+            if ids is None or logprobs is None:
+                clm += ((z.logsumexp(-1) - gold) * valid).sum()
+                continue
+            rows = _Rows.of(ids[part], logprobs[part], vocabulary, wide)
+            at, everything, others, rest = _partition(z, rows)
+            clm += ((everything - gold) * valid).sum()
+            inside = torch.where(rows.mass > 0, rows.mass * (everything[:, None] - at), 0.0).sum(-1)
+            outside = torch.where(rest > 0, rest * (everything - others), 0.0)
+            fusion += ((inside + outside) * valid).sum()
+        total = clm.clone() if ids is None else weight * clm + (1 - weight) * fusion
+        ctx.save_for_backward(logits, targets, ids, logprobs)
+        ctx.weight = weight
+        ctx.mark_non_differentiable(clm, fusion)
+        return total, clm, fusion
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        logits, targets, ids, logprobs = ctx.saved_tensors
+        weight, vocabulary = ctx.weight, logits.shape[-1]
+        result = torch.empty_like(logits)
+        for part in _slices(*logits.shape):
+            z, y = _wide(logits[part]), targets[part]
+            scale = (y != IGNORED).to(z.dtype) * gradients[0]
+            if ids is None:
+                gradient = torch.softmax(z, -1)
+            else:
+                rows = _Rows.of(ids[part], logprobs[part], vocabulary, z.dtype)
+                gradient = _with_rows(z, rows, weight)
+            gradient.scatter_add_(-1, y.clamp_min(0)[:, None], torch.full_like(z[:, :1], -weight))
+            result[part] = (gradient * scale[:, None]).to(result.dtype)
+        return result, None, None, None, None
+
+
+def _with_rows(z: Tensor, rows: _Rows, weight: float) -> Tensor:
+    at, everything, others, rest = _partition(z, rows)
+    pull = weight + (1 - weight) * (rows.mass.sum(-1) + rest)
+    # q_rest / p_rest; the bound keeps float32 finite where the student leaves nothing outside K.
+    share = torch.exp((everything - others).clamp_max(80.0)) * rest
+    gradient = (z - everything[:, None]).exp() * (pull - (1 - weight) * share)[:, None]
+    inside = (at - everything[:, None]).exp() * pull[:, None] - (1 - weight) * rows.mass
+    spare = torch.nn.functional.pad(gradient, (0, 1))
+    return spare.scatter_(-1, rows.ids, inside)[:, :-1]
