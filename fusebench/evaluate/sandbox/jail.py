@@ -120,7 +120,9 @@ def _reason(path: str) -> str | None:
     for tool in ("bwrap", "prlimit", *(("setpriv",) if os.geteuid() == 0 else ())):
         if shutil.which(tool, path=path) is None:
             package = "bubblewrap" if tool == "bwrap" else "util-linux"
-            return f"`{tool}` is not installed (Debian and Ubuntu: apt-get install {package}; Fedora: dnf install {package})"
+            return (
+                f"`{tool}` is not installed (Debian, Ubuntu: apt-get install {package}; Fedora: dnf install {package})"
+            )
     ended = run([Step(("true",), Limits(cpu=5, wall=20))], {})
     if not ended.started or ended.exit_code != 0:
         said = (ended.stderr.strip().splitlines() or ["no message"])[-1]

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,9 @@ from fusebench.evaluate.sandbox.jail import PATH, Box, Limits, Step, available
 
 RUN = Limits(cpu=10, wall=60, memory=2048)
 COMPILE = Limits(cpu=60, wall=300, memory=4096, file=256)
+
+
+TITLES = {"python": "Python", "javascript": "JavaScript"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Language:
         compile: command that must succeed first, or empty.
         tools: executables that must be there, and the Debian packages that bring them.
         syntax: what an interpreter writes to stderr when it could not read the program.
-        version: command whose first line names the version.
+        version_command: prints the version, in its first line.
         test: see `SelfTest`.
         files: further files (paths) that must be there.
         environment: variables inside the box.
@@ -47,12 +51,30 @@ class Language:
     run: tuple[str, ...]
     tools: tuple[str, ...]
     packages: tuple[str, ...]
-    version: tuple[str, ...]
+    version_command: tuple[str, ...]
     test: SelfTest
     compile: tuple[str, ...] = ()
     syntax: str = ""
     files: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Return the name as people write it."""
+        return TITLES[self.name]
+
+    @property
+    def package(self) -> str:
+        """Return the Debian packages that bring the toolchain, as one would type them."""
+        return " ".join(self.packages)
+
+    def version(self) -> str:
+        """Return the toolchain's own version line, or nothing where it is missing."""
+        if lacks(self) is not None:
+            return ""
+        got = subprocess.run(_interpreter(self.version_command), capture_output=True, text=True, check=False)
+        lines = (got.stdout or got.stderr).strip().splitlines()
+        return lines[0] if got.returncode == 0 and lines else ""
 
     def steps(self, limits: Limits) -> list[Step]:
         """Return the commands that compile and run a program."""
@@ -92,7 +114,7 @@ PYTHON = Language(
     run=("python3", "-B", "main.py"),
     tools=("python3",),
     packages=("python3",),
-    version=("python3", "--version"),
+    version_command=("python3", "--version"),
     syntax=r"(?m)^(SyntaxError|IndentationError|TabError):",
     test=SelfTest(
         ok="assert sum([1, 2]) == 3\n",
@@ -108,7 +130,7 @@ JAVASCRIPT = Language(
     run=("node", "main.js"),
     tools=("node",),
     packages=("nodejs",),
-    version=("node", "--version"),
+    version_command=("node", "--version"),
     syntax=r"(?m)^SyntaxError:",
     test=SelfTest(
         ok="require('assert').deepEqual([1, 2].length, 2);\n",
@@ -131,20 +153,26 @@ def find_language(name: str) -> Language:
     for language in LANGUAGES.values():
         if name.lower() in (language.name, language.code):
             return language
-    raise DataError(f"unknown programming language `{name}`", why="no runner has that name", fix=suggest(name, LANGUAGES))
+    raise DataError(
+        f"unknown programming language `{name}`", why="no runner has that name", fix=suggest(name, LANGUAGES)
+    )
 
 
 def missing(name: str) -> str | None:
     """Return None where programs of the language can be run, else what is missing and the package that brings it."""
     if (reason := available()) is not None:
         return reason
-    language = find_language(name)
+    return lacks(find_language(name))
+
+
+def lacks(language: Language) -> str | None:
+    """Return None where the toolchain is whole, else what is missing and the package that brings it."""
     for tool in language.tools:
         if tool == "python3" and Path(_own_python()[0]).is_absolute():
             continue
         if shutil.which(tool, path=PATH) is None:
-            return f"`{tool}` is not installed (Debian and Ubuntu: apt-get install {' '.join(language.packages)})"
+            return f"`{tool}` is not installed (Debian and Ubuntu: apt-get install {language.package})"
     for file in language.files:
         if not Path(file).exists():
-            return f"`{file}` is missing (Debian and Ubuntu: apt-get install {' '.join(language.packages)})"
+            return f"`{file}` is missing (Debian and Ubuntu: apt-get install {language.package})"
     return None
