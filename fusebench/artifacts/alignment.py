@@ -11,6 +11,9 @@ from safetensors.numpy import load_file, save_file
 OUTCOMES = ("exact", "mapped", "tied", "one_to_many", "fallback")
 """How a target position got its row, in the order of their codes in `SpanTable.outcomes`."""
 
+WITH_ROW = (0, 1, 2)
+"""Codes of the outcomes that carry a real source row; positions of the others hold a fallback row."""
+
 
 @dataclass(frozen=True)
 class VocabMap:

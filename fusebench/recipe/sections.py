@@ -139,6 +139,7 @@ class AlignSection(Section):
     vocabulary: Literal["em", "min_ed"] = "min_ed"
     sequence: Literal["dtw", "offset"] = "dtw"
     ties: Literal["prefix", "first"] = Field("prefix", description="edit-distance ties: stated rule, or first id")
+    spelling: Literal["text", "raw"] = Field("text", description="tokens compared as text, or as their own raw strings")
     fallback: Literal["next", "current"] = Field("next", description="gold token of a position without a row")
     collisions: Literal["sum", "max"] = Field("sum", description="two source ids that map to one target id")
     tail: Literal["keep", "renormalise"] = Field("keep", description="mass outside the top-k")
@@ -233,7 +234,13 @@ class Recipe(Section):
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "reference": {
-        "align": {"ties": "first", "fallback": "current", "collisions": "max", "tail": "renormalise"},
+        "align": {
+            "ties": "first",
+            "spelling": "raw",
+            "fallback": "current",
+            "collisions": "max",
+            "tail": "renormalise",
+        },
         "fuse": {"criterion": "bfloat16_nats_per_token"},
         "train": {"packed_attention": "open"},
     },
