@@ -1,0 +1,7 @@
+"""What a person reads in the end: one HTML page, tables for a paper and a README, one line per result."""
+
+from fusebench.report.headline import headline_text
+from fusebench.report.render import render
+from fusebench.report.run_report import RunReport
+
+__all__ = ["RunReport", "headline_text", "render"]

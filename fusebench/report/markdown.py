@@ -1,0 +1,45 @@
+"""Tables as GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fusebench.report.formats import difference_interval_text, difference_text, interval_text, value_text
+from fusebench.report.tables import Cell, Column, Table
+
+_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|~$"})
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    return " ".join(text.split()).translate(_SPECIAL)
+
+
+def markdown(tables: Sequence[Table], title: str, sentence: str) -> str:
+    """Return a document: the answer, then every table; intervals in brackets, `*` where significant."""
+    parts = [f"# {escape(title)}", escape(sentence)]
+    for table in tables:
+        parts += [f"## {escape(table.title)}", escape(table.caption), _table(table)]
+        parts += [escape(note) for note in table.notes]
+    parts.append("Bold: best. \\*: significantly different from the reference row.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: Table) -> str:
+    head = [escape(table.stub), *(escape(column.title) for column in table.columns)]
+    rows = ["| " + " | ".join(head) + " |", "|" + " --- |" + " ---: |" * len(table.columns)]
+    for line in table.lines:
+        cells = [_cell(cell, column) for cell, column in zip(line.cells, table.columns, strict=True)]
+        name = f"**{escape(line.name)}**" if line.main or line.total else escape(line.name)
+        rows.append("| " + " | ".join([name, *cells]) + " |")
+    return "\n".join(rows)
+
+
+def _cell(cell: Cell, column: Column) -> str:
+    value, gap = value_text(cell, column), escape(difference_text(cell, column))
+    if column.differences:
+        interval = difference_interval_text(cell, column)
+        return f"{gap} ({interval})" if interval else gap
+    interval = interval_text(cell, column)
+    parts = [f"**{value}**" if cell.best else value, f"({interval})" if interval else "", gap]
+    return " ".join(part for part in parts if part)
