@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from fusebench.artifacts import Blocks, Chunks, DistributionsWriter, SparseDistributions, TokenTable
@@ -27,7 +27,7 @@ def real_tokenizer(name: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(data))
 
 
-def byte_level(texts=TEXTS, size=360, bos=False) -> PreTrainedTokenizerFast:
+def byte_level(texts=TEXTS, size=330, bos=False) -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -43,9 +43,9 @@ def byte_level(texts=TEXTS, size=360, bos=False) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
 
 
-def sentencepiece(texts=TEXTS, size=400) -> PreTrainedTokenizerFast:
+def sentencepiece(texts=TEXTS, size=330) -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))]
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=pieces, limit_alphabet=40, show_progress=False)
@@ -54,7 +54,7 @@ def sentencepiece(texts=TEXTS, size=400) -> PreTrainedTokenizerFast:
     vocabulary = backend.get_vocab()
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in _merges(backend)]
     clean = Tokenizer(models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    clean.normalizer, clean.decoder = backend.normalizer, backend.decoder
+    clean.pre_tokenizer, clean.decoder = backend.pre_tokenizer, backend.decoder
     clean.add_special_tokens(["<unk>", "<s>", "</s>"])
     return PreTrainedTokenizerFast(tokenizer_object=clean, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 

@@ -45,7 +45,7 @@ def test_with_min_ed_no_mass_is_lost_but_that_of_special_tokens(tmp_path):
     _s, t, _rows, got, spans = aligned(tmp_path, source, target, mass=0.7)
     mass = np.exp(got.rows(0, len(t))[1].astype(np.float64)).sum(1)
     real = np.isin(spans.outcomes, WITH_ROW)
-    assert real.sum() > 20
+    assert real.sum() > 15
     # Every id of the source maps (its only special, the end token, has a role), so 0.7 arrives whole.
     np.testing.assert_allclose(mass[real], 0.7, atol=1e-5)
 
@@ -105,7 +105,7 @@ def test_the_row_of_a_linked_position_is_the_linked_source_row_in_target_ids(tmp
             want[int(i)] = max(want.get(int(i), -np.inf), float(value))
         assert dict(zip(ids[p].tolist(), out[p].tolist(), strict=True)).items() >= want.items()
         checked += 1
-    assert checked > 20
+    assert checked > 15
 
 
 def test_rows_of_another_tokenizer_or_corpus_are_refused(tmp_path):
