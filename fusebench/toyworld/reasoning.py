@@ -1,0 +1,127 @@
+"""Reasoning: boolean expressions, object counting, word sorting, navigation, after the tasks of BIG-Bench Hard."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fusebench.toyworld.seeded import held_out
+
+HELD_OUT_ONE_IN = 10
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its one right answer."""
+
+    task: str
+    input: str
+    target: str
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the problem is for testing only."""
+        return held_out(f"{self.task}|{self.input}", HELD_OUT_ONE_IN)
+
+    def solved(self) -> str:
+        """Return question and answer as they stand in a document and in a few-shot prompt."""
+        return f"Q: {self.input}\nA: {self.target}"
+
+
+def boolean_expressions(rng: random.Random) -> Problem:
+    """Return an expression of two to four truth values; both answers are equally frequent."""
+    wanted = rng.random() < 0.5
+    while True:
+        text, value = _expression(rng, rng.randint(2, 4))
+        if value == wanted:
+            return Problem("toy_boolean_expressions", f"{text} is", str(value))
+
+
+def _expression(rng: random.Random, leaves: int) -> tuple[str, bool]:
+    # Only groups in brackets and single values stand beside an operator, so no rule of precedence is needed.
+    if leaves == 1:
+        value = rng.random() < 0.5
+        return (f"not {value}", not value) if rng.random() < 0.3 else (str(value), value)
+    left_leaves = rng.randint(1, leaves - 1)
+    (left, a), (right, b) = _expression(rng, left_leaves), _expression(rng, leaves - left_leaves)
+    left = f"( {left} )" if left_leaves > 1 else left
+    right = f"( {right} )" if leaves - left_leaves > 1 else right
+    return (f"{left} and {right}", a and b) if rng.random() < 0.5 else (f"{left} or {right}", a or b)
+
+
+_THINGS = {
+    "fruits": ("apple", "pear", "plum", "grape", "lemon", "melon"),
+    "animals": ("cat", "dog", "pig", "cow", "hen", "goat"),
+    "tools": ("saw", "drill", "rake", "hammer", "spade", "file"),
+    "games": ("puzzle", "ball", "kite", "doll", "yoyo", "dart"),
+}
+_NUMBERS = ("a", "two", "three", "four")
+
+
+def object_counting(rng: random.Random) -> Problem:
+    """Return a list of two to four things of two categories; one category is counted."""
+    asked, other = rng.sample(sorted(_THINGS), 2)
+    chosen = [(asked, word) for word in rng.sample(_THINGS[asked], rng.randint(1, 3))]
+    chosen += [(other, word) for word in rng.sample(_THINGS[other], 1)]
+    rng.shuffle(chosen)
+    total, parts = 0, []
+    for category, word in chosen:
+        number = rng.randint(1, 4)
+        total += number if category == asked else 0
+        parts.append(
+            f"{'an' if number == 1 and word[0] in 'aeiou' else _NUMBERS[number - 1]} {word}{'s' * (number > 1)}"
+        )
+    return Problem(
+        "toy_object_counting", f"I have {', '.join(parts[:-1])} and {parts[-1]}. How many {asked}?", str(total)
+    )
+
+
+_WORDS = """
+amber basket candle dragon engine forest garden hammer island jacket kettle ladder marble needle
+orange pencil quiver ribbon saddle table umbrella valley window yellow zebra anchor bottle copper
+desert elbow feather guitar harbor insect jungle kitten lemon mirror napkin oyster
+"""
+
+
+def word_sorting(rng: random.Random) -> Problem:
+    """Return three or four words to be put in alphabetical order."""
+    words = rng.sample(_WORDS.split(), rng.randint(3, 4))
+    return Problem("toy_word_sorting", f"Sort: {' '.join(words)}", " ".join(sorted(words)))
+
+
+_MOVES = {"left": (-1, 0), "right": (1, 0), "forward": (0, 1), "back": (0, -1)}
+
+
+def navigate(rng: random.Random) -> Problem:
+    """Return two to four moves and whether they end at the start; both answers are equally frequent."""
+    home = rng.random() < 0.5
+    while True:
+        axes = rng.choice((("left", "right"), ("forward", "back"), tuple(_MOVES)))
+        moves = [(rng.choice(axes), rng.randint(1, 4)) for _ in range(rng.randint(2, 4))]
+        ends = [sum(_MOVES[way][axis] * steps for way, steps in moves) for axis in (0, 1)]
+        if (ends == [0, 0]) == home:
+            text = " ".join(f"Go {way} {steps}." for way, steps in moves)
+            return Problem("toy_navigate", f"{text} Back at the start?", "Yes" if home else "No")
+
+
+DRAW: dict[str, Callable[[random.Random], Problem]] = {
+    "toy_boolean_expressions": boolean_expressions,
+    "toy_object_counting": object_counting,
+    "toy_word_sorting": word_sorting,
+    "toy_navigate": navigate,
+}
+
+
+def draw(task: str, rng: random.Random, *, test: bool) -> Problem:
+    """Return a random problem of a task, of the test part or of the training part."""
+    while (problem := DRAW[task](rng)).held_out != test:
+        pass
+    return problem
+
+
+def document(rng: random.Random, characters: int) -> str:
+    """Return solved training problems of one task, in the layout of a few-shot prompt, up to a length."""
+    task = rng.choice(sorted(DRAW))
+    text = draw(task, rng, test=False).solved()
+    while len(longer := f"{text}\n\n{draw(task, rng, test=False).solved()}") <= characters:
+        text = longer
+    return text
