@@ -8,7 +8,9 @@ from fusebench.corpus.chunk import cut
 from fusebench.corpus.tokenize import tokenize
 from fusebench.errors import DataError
 
-WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "while", "naïve", "日本語", "writers\nkeep", "", "", "writing", "😀", "long", "texts"]
+WORDS = "the quick brown fox jumps over the lazy dog while naïve 日本語 writers\nkeep ".split(
+    " "
+) + "  writing 😀 long texts".split(" ")
 
 
 def sentence(seed, words):

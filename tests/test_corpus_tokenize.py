@@ -56,12 +56,12 @@ def unigram(normalizer=None, prepend="always"):
 
 
 KINDS = {
-    "byte_level": lambda: byte_level(),
+    "byte_level": byte_level,
     "byte_level_prefix": lambda: byte_level(add_prefix_space=True),
     "byte_level_untrimmed": lambda: byte_level(trim=False),
     "byte_level_nfc": lambda: byte_level(normalizer=normalizers.NFC()),
     "byte_level_nfkc": lambda: byte_level(normalizer=normalizers.NFKC()),
-    "unigram": lambda: unigram(),
+    "unigram": unigram,
     "unigram_nfkc": lambda: unigram(normalizers.NFKC()),
     "unigram_never": lambda: unigram(prepend="never"),
     **{n: (lambda n=n: load_tokenizer(SHARED / n / "tokenizer.json.gz")) for n in ("llama2", "mistral7b", "neox20b")},
