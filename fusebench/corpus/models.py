@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -252,3 +253,19 @@ def _remembered_sum(path: Path) -> str:
     except ArtifactError:
         return found  # a read-only home costs time, not correctness
     return found
+
+
+def weight_shapes(folder: str | Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor in a model folder, by name, without reading the weights."""
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as weights:
+            shapes |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    return shapes
+
+
+def count_parameters(folder: str | Path) -> int:
+    """Return the number of parameters saved in a model folder; tied ones are saved, and counted, once."""
+    return sum(math.prod(shape) for shape in weight_shapes(folder).values())

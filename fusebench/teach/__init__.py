@@ -1,4 +1,4 @@
-"""A source over the corpus: its next-token distributions, captured once."""
+"""Capture of every source's next-token distributions over the corpus."""
 
 from fusebench.teach.forward import capture
 

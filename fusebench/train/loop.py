@@ -243,8 +243,13 @@ class _Recorder(TrainerCallback):
         self.tokens = data.tokens_by_step()
         self.total = len(self.tokens)
         self.every = max(1, self.total // HISTORY_ROWS)
-        steps = {max(1, round(i * self.total / points)) for i in range(1, points + 1)}
-        self.points = sorted(steps - {self.total})
+        if points > self.total:
+            raise RecipeError(
+                f"`points` is {points}, but training has {self.total} steps",
+                why="each point is another step",
+                fix="make `points` smaller, or train longer",
+            )
+        self.points = [round(i * self.total / points) for i in range(1, points)]
         self.sums: Tensor | None = None
         self.pending: list[dict[str, object]] = []
         self.before = 0.0

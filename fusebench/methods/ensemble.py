@@ -1,0 +1,28 @@
+"""Several models that answer together: their probabilities are averaged at every token."""
+
+from __future__ import annotations
+
+from fusebench.artifacts import Candidate
+from fusebench.methods._alike import require_same_tokenizer, require_two
+from fusebench.methods.registry import MethodInputs, method
+
+
+@method("ensemble", needs={"sources"}, summary="the sources' probabilities averaged at every token")
+def build(inputs: MethodInputs) -> Candidate:
+    """Return the sources as one candidate of kind `ensemble`; nothing is trained.
+
+    Raises:
+        RecipeError: there are fewer than two sources.
+        ModelError: their tokenizers differ.
+    """
+    from fusebench.corpus.models import count_parameters
+
+    require_two(inputs.sources, "ensemble")
+    require_same_tokenizer(inputs.sources, "ensemble")
+    models = list(inputs.sources.values())
+    return Candidate(
+        "ensemble",
+        models,
+        parameters=sum(count_parameters(model) for model in models),
+        notes={"members": ", ".join(inputs.sources)},
+    )
