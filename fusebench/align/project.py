@@ -3,7 +3,7 @@
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64
+from jaxtyping import Float32, Float64, Int32, Int64
 from numba import njit
 from numpy import ndarray
 
@@ -32,7 +32,7 @@ def _insert(ids, row, filled, index, value, add):  # type: ignore[no-untyped-def
 
 @njit(cache=True, nogil=True)
 def _project(  # type: ignore[no-untyped-def]
-    s_ids, s_rows, pick, vocab, gold, add, renormalise, keep_empty, ids, rows, used
+    s_ids, s_rows, pick, vocab, gold, add, renormalise, keep_empty, ids, rows, mass
 ):
     k = ids.shape[1]
     size = len(vocab)
@@ -45,18 +45,16 @@ def _project(  # type: ignore[no-untyped-def]
                 if value == -np.inf or s_ids[j, c] >= size or vocab[s_ids[j, c]] < 0:
                     continue
                 filled = _insert(ids[p], rows[p], filled, vocab[s_ids[j, c]], value, add)
-        used[p] = filled > 0
+        mass[p] = 0.0
+        for c in range(filled):
+            mass[p] += np.exp(np.float64(rows[p, c]))
         if filled == 0 and not (j >= 0 and keep_empty) and gold[p] >= 0:
             ids[p, 0], rows[p, 0] = gold[p], 0.0
             filled = 1
         elif renormalise and filled > 0:
-            total = 0.0
+            total = np.float32(np.log(mass[p]))
             for c in range(filled):
-                total += np.exp(np.float64(rows[p, c]))
-            # A float32 sum of rounded parts may pass 1; the log of the mass is then about 1e-7, not an error.
-            mass = np.float32(np.log(total))
-            for c in range(filled):
-                rows[p, c] -= mass
+                rows[p, c] -= total
         for c in range(filled, k):
             ids[p, c], rows[p, c] = 0, -np.inf
 
@@ -71,8 +69,10 @@ def project(
     collisions: Literal["sum", "max"],
     tail: Literal["keep", "renormalise"],
     keep_empty: bool = False,
-) -> tuple[Int32[ndarray, "target k"], Float32[ndarray, "target k"], Bool[ndarray, " target"]]:
-    """Return ids and natural-log probabilities at the target positions, and which have a source row.
+) -> tuple[Int32[ndarray, "target k"], Float32[ndarray, "target k"], Float64[ndarray, " target"]]:
+    """Return ids and natural-log probabilities at the target positions, and the probability that arrived there.
+
+    The latter is the mapped mass before any renormalising, 0 where a row does not come from the source.
 
     A row's entries go to the target ids that stand for them; what has none goes to the tail, so that mapped
     mass + tail = 1 with `tail="keep"`. Entries that meet in one id are summed, or the larger one kept
@@ -92,7 +92,7 @@ def project(
     """
     shape = (len(pick), ids.shape[1])
     out_ids, out_rows = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
-    used = np.empty(len(pick), dtype=np.bool_)
+    mass = np.empty(len(pick), dtype=np.float64)
     flags = (collisions == "sum", tail == "renormalise", keep_empty)
-    _project(ids, rows, pick, vocabulary, gold, *flags, out_ids, out_rows, used)
-    return out_ids, out_rows, used
+    _project(ids, rows, pick, vocabulary, gold, *flags, out_ids, out_rows, mass)
+    return out_ids, out_rows, mass

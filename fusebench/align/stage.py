@@ -1,6 +1,7 @@
 """Alignment as a stage: a source's teacher rows become rows at the target's positions, over the target's ids."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy import ndarray
 from fusebench.align.links import FALLBACK, ONE_TO_MANY, Links, Pair, link
 from fusebench.align.project import project
 from fusebench.align.spelling import spell
+from fusebench.align.summary import summarise
 from fusebench.align.vocabulary import map_vocabulary
 from fusebench.artifacts import Chunks, DistributionsWriter, SpanTable, SparseDistributions, TokenTable, VocabMap
 from fusebench.errors import ArtifactError
@@ -35,8 +37,9 @@ def align_source(
 ) -> SparseDistributions:
     """Return the source's rows at target positions over target ids; row t again predicts what FOLLOWS token t.
 
-    `out` receives the rows, the span table (links and outcome of every target position) and the vocabulary
-    map. A position without an accepted source row gets a one-hot row on the next gold token of the target
+    `out` receives the rows, the span table (links and outcome of every target position), the vocabulary map
+    and `summary.json` (shares by outcome and kind of text, probability lost, worst tokens). A position
+    without an accepted source row gets a one-hot row on the next gold token of the target
     (`fallback: next`), none at the end of a chunk, where nothing follows; `fallback: current` is the
     released code's off-by-one.
 
@@ -65,10 +68,13 @@ def align_source(
     writer = DistributionsWriter(out, tokens=target_tokens.tokenizer, vocab=target_tokens.tokenizer, k=rows.k)
     gold = fallback_gold(target_tokens, section)
     outcomes = found.spans.outcomes.copy()
+    lost = taken = 0.0
     for start, stop in _batches(target_tokens):
-        ids, logprobs, used = _project_chunks(
+        ids, logprobs, mass, taught = _project_chunks(
             pair, found, rows, source_tokens, target_tokens, gold, section, start, stop
         )
+        used = mass > 0
+        lost, taken = lost + float((taught - mass).sum()), taken + float(taught.sum())
         base = int(target_tokens.offsets[start])
         own = outcomes[base : base + len(used)]
         own[~used & (own != ONE_TO_MANY)] = FALLBACK
@@ -76,8 +82,10 @@ def align_source(
             if chunk >= writer.done:
                 a, b = (int(target_tokens.offsets[c]) - base for c in (chunk, chunk + 1))
                 writer.append(ids[a:b], logprobs[a:b])
-    spans = found.spans
-    SpanTable(spans.indptr, spans.indices, outcomes, spans.offsets).save(out)
+    spans = SpanTable(found.spans.indptr, found.spans.indices, outcomes, found.spans.offsets)
+    spans.save(out)
+    share = lost / taken if taken else 0.0
+    summarise(pair, replace(found, spans=spans), source_tokens, target_tokens, chunks.texts, share).save(out)
     return writer.close()
 
 
@@ -101,8 +109,8 @@ def _project_chunks(
     section: AlignSection,
     start: int,
     stop: int,
-) -> tuple[ndarray, ndarray, ndarray]:
-    """Return ids, log-probabilities and use of a source row at the target positions of some chunks."""
+) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+    """Return, at the target positions of some chunks, ids, log-probabilities, mapped mass and the source's mass."""
     s_base, s_stop = int(source.offsets[start]), int(source.offsets[stop])
     t = slice(int(target.offsets[start]), int(target.offsets[stop]))
     if s_stop > s_base:
@@ -121,7 +129,9 @@ def _project_chunks(
         first = project(ids, logprobs, pick[opening], pair.first_word, gold[t][opening], **switches)
         for whole, part in zip(out, first, strict=True):
             whole[opening] = part
-    return out
+    whole_mass = np.exp(logprobs.astype(np.float64)).sum(axis=1)
+    taught = np.where(pick >= 0, whole_mass[pick], 0.0) if len(whole_mass) else np.zeros(len(pick))
+    return *out, taught
 
 
 def _batches(target: TokenTable) -> list[tuple[int, int]]:
