@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fusebench.artifacts import RowInfo
 from fusebench.report.numbers import Numbers
@@ -45,7 +46,6 @@ PAPER_ROLES = ("source", "target", "clm", "ensemble", "merge")
 def build_tables(report: RunReport) -> list[Table]:
     """Return the tables of all experiments, best cells marked, in the order they are read."""
     found: list[Table] = []
-    many = len(report.analysis.layouts) > 1
     for layout in report.analysis.layouts:
         numbers = Numbers(report, layout)
         tables = [_overview(report, layout, numbers)]
@@ -63,8 +63,8 @@ def build_tables(report: RunReport) -> list[Table]:
             text = ("Other variants", "Fusion rows that differ from the main one in another setting, or in several.")
             tables.append(_methods(report, layout, numbers, "others", text, members))
         for table in tables:
-            title = f"{table.title} · {layout.experiment}" if many else table.title
-            found.append(mark_best(Table(**{**vars(table), "title": title, "id": _slug(layout.experiment, table.id)})))
+            named = replace(table, experiment=layout.experiment, id=_slug(layout.experiment, table.id))
+            found.append(mark_best(named))
     return found
 
 
@@ -105,9 +105,9 @@ def _line(numbers: Numbers, row: RowInfo, columns: Sequence[Column], layout: Lay
     return Line(row.name, cells, describe(row), group, row is layout.main, competes=row.role != "teacher")
 
 
-def _without_notes(columns: Sequence[Column], numbers: Numbers) -> list[Column]:
-    """Return columns whose small print is the unit, not the name used for looking up."""
-    return [Column(c.title, c.metric, _unit(c.metric), c.differences) for c in columns]
+def _with_units(columns: Sequence[Column]) -> list[Column]:
+    """Return columns whose small print is the unit, where it was the suite's name for looking up."""
+    return [Column(c.title, c.metric, _short_unit(c.title, c.metric), c.differences) for c in columns]
 
 
 def _unit(metric: str) -> str:
@@ -120,6 +120,11 @@ def _unit(metric: str) -> str:
         "bits_per_byte": "bits per byte, lower is better",
     }
     return words.get(metric, metric)
+
+
+def _short_unit(title: str, metric: str) -> str:
+    unit = _unit(metric)
+    return unit.split(", ", 1)[1] if unit.lower().startswith(title.lower()) and ", " in unit else unit
 
 
 def _notes(layout: Layout, numbers: Numbers, *, teacher: bool = False) -> list[str]:
@@ -149,7 +154,7 @@ def _overview(report: RunReport, layout: Layout, numbers: Numbers) -> Table:
         "All rows",
         f"Suite averages with their intervals; below each, the difference to {_against(layout)}.",
         "Row",
-        _without_notes(columns, numbers),
+        _with_units(columns),
         lines,
         reference=_against(layout),
         notes=_notes(layout, numbers, teacher=True),
@@ -188,6 +193,7 @@ def _suite(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> T
         columns,
         lines,
         across=True,
+        folded=bool(layout.of("ensemble", "merge")),
         reference=base,
         notes=_notes(layout, numbers) if not numbers.has(suite) else [],
     )
@@ -254,7 +260,7 @@ def _methods(
     decides = numbers.deciding()
     title = "all suites" if decides == OVERALL else report.suite_title(decides)
     shown = [
-        *_without_notes(columns, numbers),
+        *_with_units(columns),
         Column(f"{main.name} minus row", numbers.metric(decides), f"on {title}", True),
     ]
     for line, row in zip(lines, members, strict=True):

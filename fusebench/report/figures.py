@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 
 from fusebench.report.formats import count, number
 
-WIDTH = 360
-"""Width of a picture's own coordinates: that of a phone, so that its text is legible there unscaled."""
+WIDTH = 330
+"""Width of a picture's own coordinates: less than a phone's, so that its text is legible there."""
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,10 @@ def difference_interval_text(cell: Cell, column: Column) -> str:
 
 
 def count(value: float) -> str:
-    """Return a count in a short form: `950`, `12.3k`, `1.1M`, `7.0B`."""
+    """Return a count in a short form: `950`, `12.3k`, `1.1M`, `7B`."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= size:
-            return f"{value / size:.1f}{unit}"
+            return f"{value / size:.1f}".removesuffix(".0") + unit
     return f"{value:.0f}"
 
 

@@ -63,10 +63,10 @@ def _answer(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> 
     spread = f"{signed(gap.difference_low, bits=bits)} to {signed(gap.difference_high, bits=bits)}"
     test = f"{percent} interval {spread}, {'adjusted ' * (report.correction != 'none')}p {p_text(gap.p)}"
     same = bool(main.batches) and main.batches == base.batches
-    against = f"{base.name}, continued training on the same batches," if same else f"{base.name}"
-    where = "on average over all suites" if suite == OVERALL else f"on {report.suite_title(suite)}"
+    rival = f"plain continued training on the same batches ({base.name})" if same and base.role == "clm" else base.name
+    where = "averaged over all suites" if suite == OVERALL else f"on {report.suite_title(suite)}"
     several = f"fusing {len(main.sources)} source{'s' * (len(main.sources) != 1)}"
-    scores = f"{several} ({main.name}) scores {show(main.name)} {where}, {against} {show(base.name)}"
+    scores = f"{several} ({main.name}) scores {show(main.name)} {where}, against {show(base.name)} for {rival}"
     size = signed(abs(gap.difference), bits=bits).lstrip("+")
     if gap.favours > 0:
         answer, start, end = "yes", "Yes, fusion pays off here", f"a significant gain of {size} {unit} ({test})"
@@ -84,7 +84,7 @@ def _answer(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> 
         return order * float(found["value"]) if found else float("-inf")
 
     best = max(tried, key=lambda row: rank(row.name))
-    which = f"of the {len(tried)} methods tried, {best.name} is best ({show(best.name)})"
+    which = f"the best of the {len(tried)} methods tried is {best.name} with {show(best.name)}"
     taken = [row for row in layout.of("target", "source") if rank(row.name) > rank(main.name)]
     remark = ""
     if taken:
@@ -99,7 +99,7 @@ def _answer(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> 
     share = next((s for s in report.analysis.shares if (s.experiment, s.suite) == (layout.experiment, suite)), None)
     if share is not None:
         facts.append((f"Tokens to reach {share.baseline}'s final score", share_text(share.share)))
-    return Headline(answer, f"{start}: {scores}: {end}; {which}.", remark, facts)
+    return Headline(answer, f"{start}: {scores}, {end}; {which}.", remark, facts)
 
 
 def _column(metric: str) -> Column:
@@ -138,4 +138,6 @@ def plain(table: Table) -> str:
     ]
     rule = "-" * len(rows[0])
     foot = f"in brackets: difference to {table.reference}; * significant; < best" if table.reference else "< best"
-    return "\n".join([table.title, rule, rows[0], rule, *(row.rstrip() for row in rows[1:]), rule, foot])
+    return "\n".join(
+        [f"{table.title} · {table.experiment}", rule, rows[0], rule, *(row.rstrip() for row in rows[1:]), rule, foot]
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from fusebench.report import formats
 from fusebench.report.build import describe
@@ -32,6 +34,8 @@ def page(report: RunReport, tables: Sequence[Table], top: Headline) -> str:
     )
     for name in ("value_text", "interval_text", "difference_text", "difference_interval_text", "count", "duration"):
         environment.filters[name] = getattr(formats, name)
+    environment.filters["breakable"] = breakable
+    environment.filters["tight"] = tight
     environment.filters["describe"] = describe
     environment.filters["share"] = share_text
     environment.filters["p"] = p_text
@@ -40,14 +44,37 @@ def page(report: RunReport, tables: Sequence[Table], top: Headline) -> str:
     return text.replace("://", ":&#47;&#47;")
 
 
+def _by_experiment(tables: Sequence[Table], section: str) -> list[tuple[str, list[Table], list[Table]]]:
+    """Return for each experiment its tables of a section: those shown, and those folded away."""
+    here = [t for t in tables if t.section == section]
+    return [
+        (
+            name,
+            [t for t in here if (t.experiment, t.folded) == (name, False)],
+            [t for t in here if t.folded and t.experiment == name],
+        )
+        for name in dict.fromkeys(t.experiment for t in here)
+    ]
+
+
+def breakable(text: str) -> Markup:
+    """Return text, escaped, that may break after underscores, dots and slashes."""
+    return Markup("<wbr>").join(part for part in re.split(r"(?<=[_./])", text) if part)
+
+
+def tight(text: str) -> str:
+    """Return text whose numbers stay on one line with their unit or sign."""
+    return re.sub(r"(?<=\d) (?=%)|(?<=\b[pn]) (?=[=<])|(?<=[=<]) (?=\d)", "\u00a0", text)
+
+
 def _content(report: RunReport, tables: Sequence[Table], top: Headline) -> dict[str, Any]:
     analysis = report.analysis
     shown = next((x for x in analysis.layouts if x.main is not None), None)
     return {
         "report": report,
         "headline": top,
-        "main_tables": [t for t in tables if t.section == "main"],
-        "ablations": [t for t in tables if t.section == "ablation"],
+        "main_tables": _by_experiment(tables, "main"),
+        "ablations": _by_experiment(tables, "ablation"),
         "curves": curve_figures(report),
         "shares": [s for s in analysis.shares if isinstance(s, TokenShare)],
         "wins": win_figures(report),

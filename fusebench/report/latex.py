@@ -46,7 +46,7 @@ def _table(table: Table) -> str:
     rows = [
         r"\begin{table*}[t]",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
-        rf"\caption{{{escape(table.title)}. {escape(table.caption)}}}",
+        rf"\caption{{{escape(f'{table.title} · {table.experiment}')}. {escape(table.caption)}}}",
         rf"\label{{tab:{table.id}}}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",

@@ -19,7 +19,7 @@ def markdown(tables: Sequence[Table], title: str, sentence: str) -> str:
     """Return a document: the answer, then every table; intervals in brackets, `*` where significant."""
     parts = [f"# {escape(title)}", escape(sentence)]
     for table in tables:
-        parts += [f"## {escape(table.title)}", escape(table.caption), _table(table)]
+        parts += [f"## {escape(f'{table.title} · {table.experiment}')}", escape(table.caption), _table(table)]
         parts += [escape(note) for note in table.notes]
     parts.append("Bold: best. \\*: significantly different from the reference row.")
     return "\n\n".join(parts) + "\n"

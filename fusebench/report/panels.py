@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from fusebench.artifacts import OUTCOMES, RowInfo
+from fusebench.report.build import NAMES
 from fusebench.report.figures import Bar, Series, bars, curves
 from fusebench.report.formats import count, number
 from fusebench.report.run_report import RunReport
@@ -81,7 +82,7 @@ def _curve(layout: Layout, suite: str, title: str, frames: list[tuple[str, str, 
     ]
     goal = next((s.value[-1] for s in series if s.kind == "clm"), float("nan"))
     budget = next((s.tokens[-1] for s in series if s.kind == "clm"), float("nan"))
-    unit = "bits per byte, lower is better" if bits else "percent"
+    unit = "lower is better" if bits else "percent"
     caption = "" if share != share else _reached(share)  # noqa: PLR0124
     say = ". ".join(
         f"{s.name} goes from {number(s.value[0], bits=bits)} to {number(s.value[-1], bits=bits)}" for s in series
@@ -170,7 +171,7 @@ def coverage_figures(report: RunReport) -> list[Figure]:
                 slug, f"Alignment outcomes, {row}", f"Positions with a source row: {say}.", lines, names, "outcome"
             )
             info = next(r for r in layout.rows if r.name == row)
-            how = " and ".join(name for name in (info.vocabulary.replace("_", "-"), info.sequence) if name)
+            how = ", ".join(NAMES.get(name, name) for name in (info.vocabulary, info.sequence) if name)
             caption = f"Share of the target's positions by what alignment found there ({how})."
             found.append(
                 Figure(slug, f"{row} ({layout.experiment})", caption, svg, ["Source", *names], body, names, "outcome")

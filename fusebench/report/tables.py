@@ -84,6 +84,8 @@ class Table:
         stub: title of the first column.
         columns, lines: the body.
         across: the best is sought within a line (rows of the run stand across), else within a column.
+        folded: of lesser interest; shown when asked for.
+        experiment: whose rows these are.
         reference: name of the row that differences are against; empty for none.
         notes: below the table.
     """
@@ -96,6 +98,8 @@ class Table:
     columns: list[Column]
     lines: list[Line]
     across: bool = False
+    folded: bool = False
+    experiment: str = ""
     reference: str = ""
     notes: list[str] = field(default_factory=list)
 

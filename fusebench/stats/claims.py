@@ -104,10 +104,10 @@ def claims(
     return [
         _broad(all_layouts, book, suites),
         _tokens(all_layouts, shares, suites),
-        _sources(all_layouts, book),
-        _axis("C4", all_layouts, book, "alignment", "vocabulary", ("min_ed", "em")),
-        _axis("C5", all_layouts, book, "rule", "rule", ("min_ce", "avg_ce")),
-        _distillation(all_layouts, book),
+        _sources(all_layouts, book, suites),
+        _axis("C4", all_layouts, book, suites, "alignment", "vocabulary", ("min_ed", "em")),
+        _axis("C5", all_layouts, book, suites, "rule", "rule", ("min_ce", "avg_ce")),
+        _distillation(all_layouts, book, suites),
         _merging(all_layouts, book),
     ]
 
@@ -214,11 +214,16 @@ def _judge(gaps: Sequence[Gap]) -> str:
     return SUPPORTED if gaps and all(gap.verdict > 0 for gap in gaps) else UNDECIDED
 
 
-_REASONS = {
-    SUPPORTED: "The difference is significant and points the way the paper says.",
-    CONTRADICTED: "The difference is significant and points the other way.",
-    UNDECIDED: "The difference is not significant.",
+_WORDS = {
+    SUPPORTED: "significant, and as the paper says",
+    CONTRADICTED: "significant, the other way round",
+    UNDECIDED: "not significant",
 }
+
+
+def _reason(verdict: str, gaps: Sequence[tuple[str, Gap]]) -> str:
+    """Return one sentence with the numbers of the comparisons that decided."""
+    return f"{'; '.join(f'{name}: {gap}' for name, gap in gaps)}; {_WORDS[verdict]}."
 
 
 def _title(suites: Suites, name: str) -> str:
@@ -272,17 +277,14 @@ def _tokens(all_layouts: Sequence[Layout], shares: Sequence[TokenShare], suites:
         f"{share_text(s.high)}; {s.points} points of training)"
         for s in here
     ]
-    scores = [s for s in here if not lower_is_better(s.metric)]
-    first = here[0]
-    if len(scores) > 1 and first.suite != OVERALL:
-        return _claim("C2", UNDECIDED, "There is no overall score to judge by.", evidence)
-    decides = first if first.suite == OVERALL else (scores or here)[0]
+    decides = next((s for s in here if not lower_is_better(s.metric)), here[0])
+    span = f"{share_text(decides.low)} to {share_text(decides.high)}"
     if decides.high < 1:
-        reason = f"Fusion needs {share_text(decides.share)} of CLM's tokens."
+        reason = f"Fusion needs {share_text(decides.share)} of CLM's tokens (interval {span})."
         return _claim("C2", SUPPORTED, reason, evidence)
     if decides.low > 1:
-        return _claim("C2", CONTRADICTED, "Fusion ends below CLM's final score.", evidence)
-    return _claim("C2", UNDECIDED, "The interval of the share contains 100 %.", evidence)
+        return _claim("C2", CONTRADICTED, f"Fusion ends below CLM's final score (interval {span}).", evidence)
+    return _claim("C2", UNDECIDED, f"The interval of the share, {span}, contains 100 %.", evidence)
 
 
 def share_text(share: float) -> str:
@@ -290,35 +292,39 @@ def share_text(share: float) -> str:
     return "not reached" if share == float("inf") else f"{100 * share:.0f} %"
 
 
-def _pairs(name: str, book: _Book, experiment: str, pairs: Sequence[tuple[str, str]]) -> Claim:
+def _pairs(name: str, book: _Book, experiment: str, pairs: Sequence[tuple[str, str]], suites: Suites) -> Claim:
     """Return the verdict on "the first row of each pair is better"."""
-    gaps: list[Gap] = []
+    decisive: list[tuple[str, Gap]] = []
     evidence: list[str] = []
     for a, b in pairs:
         gap, rest = book.deciding(experiment, a, b)
+        lines = [f"{a} minus {b}, {_title(suites, g.suite)}: {g}" for g in rest]
         if gap is None:
-            evidence += [f"{a} minus {b}, {g.suite}: {g}" for g in rest]
-            return _claim(name, UNDECIDED, f"No score that decides between {a} and {b}.", evidence)
-        gaps.append(gap)
-        where = "mean over the score suites" if gap.suite == OVERALL else gap.suite
-        evidence.append(f"{a} minus {b}, {where} (decides): {gap}")
-        evidence += [f"{a} minus {b}, {g.suite}: {g}" for g in rest]
-    verdict = _judge(gaps)
-    return _claim(name, verdict, _REASONS[verdict], evidence)
+            return _claim(name, UNDECIDED, f"No score that decides between {a} and {b}.", [*evidence, *lines])
+        decisive.append((f"{a} minus {b}", gap))
+        evidence += [f"{a} minus {b}, {_title(suites, gap.suite)} (decides): {gap}", *lines]
+    verdict = _judge([gap for _, gap in decisive])
+    return _claim(name, verdict, _reason(verdict, decisive), evidence)
 
 
-def _sources(all_layouts: Sequence[Layout], book: _Book) -> Claim:
+def _sources(all_layouts: Sequence[Layout], book: _Book, suites: Suites) -> Claim:
     for layout in all_layouts:
         members = layout.axes.get("sources", [])
         if layout.main is not None and len({len(m.sources) for m in members}) > 1:
             fewest = min(len(m.sources) for m in members)
             pairs = [(layout.main.name, m.name) for m in members if len(m.sources) == fewest]
-            return _pairs("C3", book, layout.experiment, pairs)
+            return _pairs("C3", book, layout.experiment, pairs, suites)
     return _claim("C3", UNDECIDED, "The run has no fusion rows that differ in the number of sources alone.")
 
 
 def _axis(
-    name: str, all_layouts: Sequence[Layout], book: _Book, axis: str, setting: str, values: tuple[str, str]
+    name: str,
+    all_layouts: Sequence[Layout],
+    book: _Book,
+    suites: Suites,
+    axis: str,
+    setting: str,
+    values: tuple[str, str],
 ) -> Claim:
     for layout in all_layouts:
         members = layout.axes.get(axis, [])
@@ -328,7 +334,7 @@ def _axis(
             assert main is not None
             by = {getattr(main, setting): main.name, getattr(other, setting): other.name}
             if set(by) == set(values):
-                return _pairs(name, book, layout.experiment, [(by[values[0]], by[values[1]])])
+                return _pairs(name, book, layout.experiment, [(by[values[0]], by[values[1]])], suites)
     return _claim(name, UNDECIDED, f"The run has no pair of fusion rows that differ in {values[0]}/{values[1]} alone.")
 
 
@@ -337,11 +343,11 @@ def _one_change(row: RowInfo, main: RowInfo, setting: str) -> bool:
     return all(getattr(row, s) == getattr(main, s) for s in rest)
 
 
-def _distillation(all_layouts: Sequence[Layout], book: _Book) -> Claim:
+def _distillation(all_layouts: Sequence[Layout], book: _Book, suites: Suites) -> Claim:
     for layout in all_layouts:
         if layout.main is not None and layout.of("kd"):
             pairs = [(layout.main.name, row.name) for row in layout.of("kd")]
-            return _pairs("C6", book, layout.experiment, pairs)
+            return _pairs("C6", book, layout.experiment, pairs, suites)
     return _claim("C6", UNDECIDED, "The run has no experiment with both fusion and distillation.")
 
 
@@ -350,8 +356,8 @@ def _merging(all_layouts: Sequence[Layout], book: _Book) -> Claim:
         rivals = layout.of("ensemble", "merge")
         if layout.main is None or not rivals:
             continue
-        gaps: list[Gap] = []
-        evidence, missing = [], []
+        decisive: list[tuple[str, Gap]] = []
+        missing = []
         for rival in rivals:
             found = [
                 book.get(layout.experiment, layout.main.name, rival.name, s) for s in book.suites(layout.experiment)
@@ -359,13 +365,12 @@ def _merging(all_layouts: Sequence[Layout], book: _Book) -> Claim:
             gap = next((g for g in found if g is not None and g.metric == BITS_PER_BYTE), None)
             if gap is None:
                 missing.append(rival.name)
-                continue
-            gaps.append(gap)
-            evidence.append(f"{layout.main.name} minus {rival.name}: {gap}")
-        verdict = _judge(gaps)
-        kinds = {row.role for row in rivals}
-        if verdict != CONTRADICTED and (missing or kinds != {"ensemble", "merge"}):
-            lacking = missing or sorted({"ensemble", "merge"} - kinds)
+            else:
+                decisive.append((f"{layout.main.name} minus {rival.name}", gap))
+        evidence = [f"{pair}: {gap}" for pair, gap in decisive]
+        verdict = _judge([gap for _, gap in decisive])
+        lacking = missing or sorted({"ensemble", "merge"} - {row.role for row in rivals})
+        if lacking and verdict != CONTRADICTED:
             return _claim("C7", UNDECIDED, f"No bits per byte of: {', '.join(lacking)}.", evidence)
-        return _claim("C7", verdict, _REASONS[verdict], evidence)
+        return _claim("C7", verdict, _reason(verdict, decisive), evidence)
     return _claim("C7", UNDECIDED, "The run has no experiment with fusion and an ensemble or a merge.")

@@ -12,7 +12,7 @@ from fusebench.artifacts.results import RowInfo
 from fusebench.stats.intervals import Estimates
 from fusebench.stats.metrics import lower_is_better
 from fusebench.stats.rowgroups import Layout, layouts
-from fusebench.stats.summary import AVERAGE
+from fusebench.stats.summary import AVERAGE, OVERALL
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,20 @@ def reach(
 def token_shares(estimates: Estimates, rows: Sequence[RowInfo], *, confidence: float) -> list[TokenShare]:
     """Return the token share of every experiment and suite that has a curve for the main fusion row.
 
-    The curve begins with the target at 0 tokens, where the experiment has it as a row.
+    The curve begins with the target at 0 tokens, where the experiment has it as a row. Suite `overall` is the
+    mean of those score suites that were evaluated on the way.
     """
     found = []
     for layout in layouts(rows):
         if layout.main is None or not layout.of("clm"):
             continue
-        for experiment, suite in estimates.draws:
-            if experiment == layout.experiment:
-                share = _share(estimates, layout, suite, confidence)
-                if share is not None:
-                    found.append(share)
+        here = [suite for e, suite in estimates.draws if e == layout.experiment and suite != OVERALL]
+        shares = {suite: _share(estimates, layout, [suite], suite, confidence) for suite in here}
+        found += [share for share in shares.values() if share is not None]
+        scores = [suite for suite, share in shares.items() if share and not lower_is_better(share.metric)]
+        if len(scores) > 1:
+            overall = _share(estimates, layout, scores, OVERALL, confidence)
+            found += [overall] if overall is not None else []
     return found
 
 
@@ -105,40 +108,37 @@ def curve(estimates: Estimates, layout: Layout, row: str, suite: str) -> pd.Data
     return own.reset_index(drop=True)
 
 
-def _share(estimates: Estimates, layout: Layout, suite: str, confidence: float) -> TokenShare | None:
+def _share(
+    estimates: Estimates, layout: Layout, suites: Sequence[str], name: str, confidence: float
+) -> TokenShare | None:
     assert layout.main is not None
-    clm = layout.of("clm")[0].name
-    points = curve(estimates, layout, layout.main.name, suite)
+    experiment, clm = layout.experiment, layout.of("clm")[0].name
+    points = [curve(estimates, layout, layout.main.name, suite) for suite in suites]
     table = estimates.table
     final = table[
-        (table["experiment"] == layout.experiment)
+        (table["experiment"] == experiment)
         & (table["method"] == clm)
         & (table["step"] == -1)
-        & (table["suite"] == suite)
+        & table["suite"].isin(suites)
         & (table["task"] == AVERAGE)
+        & (table["n"] > 0)
     ]
-    if len(points) < 3 or final.empty or not final["n"].iloc[0] or not (final["tokens"].iloc[0] > 0):
+    keys = [list(zip(part["method"], part["step"], strict=True)) for part in points]
+    if len(keys[0]) < 3 or any(key != keys[0] for key in keys) or len(final) != len(suites):
         return None
     metric, budget = str(final["metric"].iloc[0]), float(final["tokens"].iloc[0])
+    if budget <= 0:
+        return None
     sign = -1.0 if lower_is_better(metric) else 1.0
-    at = {column: number for number, column in enumerate(estimates.columns[layout.experiment])}
-    draws = sign * estimates.draws[layout.experiment, suite]
-    tokens = points["tokens"].to_numpy(dtype=float)
-    keys = list(zip(points["method"], points["step"], strict=True))
-    sampled = reach(tokens, draws[:, [at[key] for key in keys]], draws[:, at[clm, -1]]) / budget
-    observed = reach(tokens, sign * points["value"].to_numpy(dtype=float)[None], sign * final["value"].to_numpy())
+    at = {column: number for number, column in enumerate(estimates.columns[experiment])}
+    draws = sign * np.mean([estimates.draws[experiment, suite] for suite in suites], axis=0)
+    tokens = points[0]["tokens"].to_numpy(dtype=float)
+    sampled = reach(tokens, draws[:, [at[key] for key in keys[0]]], draws[:, at[clm, -1]]) / budget
+    values = sign * np.mean([part["value"].to_numpy(dtype=float) for part in points], axis=0)
+    goal = sign * np.array([final["value"].mean()])
+    observed = reach(tokens, values[None], goal) / budget
     tail = (1 - confidence) / 2
     # Order statistics, because infinite shares cannot be interpolated.
     low, high = np.quantile(sampled, [tail, 1 - tail], method="nearest")
-    own = int((points["method"] == layout.main.name).sum())
-    return TokenShare(
-        layout.experiment,
-        suite,
-        metric,
-        layout.main.name,
-        clm,
-        float(observed[0] / budget),
-        float(low),
-        float(high),
-        own,
-    )
+    own = sum(row == layout.main.name for row, _ in keys[0])
+    return TokenShare(experiment, name, metric, layout.main.name, clm, float(observed[0]), float(low), float(high), own)
