@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fusebench.toyworld.fill import fill
 from fusebench.toyworld.seeded import held_out, stream
 
 HELD_OUT_ONE_IN = 10
@@ -179,18 +180,15 @@ def draw(rng: random.Random, *, test: bool) -> Problem:
     return problem
 
 
-def document(rng: random.Random, characters: int) -> str:
-    """Return solved training problems in one language, up to a length."""
+def document(rng: random.Random, size: int) -> str:
+    """Return solved training problems in one language, up to a size in units."""
     language: Language = rng.choice(("python", "javascript"))
 
     def solved() -> str:
         problem = draw(rng, test=False)
         return problem.prompt(language) + problem.solution(language)
 
-    text = solved()
-    while len(longer := f"{text}\n\n{solved()}") <= characters:
-        text = longer
-    return text
+    return fill(solved, "\n\n", size)
 
 
 def problem_stream(seed: int) -> random.Random:

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
+from fusebench.toyworld.fill import fill
 from fusebench.toyworld.seeded import held_out, stream
 from fusebench.toyworld.world import HOME, KINDS, MEMBER_KIND, OWN, OWN_VALUES, TOWNS, article
 
@@ -138,11 +139,10 @@ def _statements() -> tuple[tuple[str, ...], ...]:
     return tuple(kinds + homes), tuple(own), tuple(shared), tuple(towns)
 
 
-def document(rng: random.Random, characters: int) -> str:
-    """Return stated facts, or questions with answers, up to a length."""
+def document(rng: random.Random, size: int) -> str:
+    """Return stated facts, or questions with answers, up to a size in units."""
     asked = rng.random() < 0.6
     groups, between = (_asked(), "\n\n") if asked else (_statements(), " ")
-    text = rng.choice(rng.choice(groups))
-    while len(longer := text + between + rng.choice(rng.choice(groups))) <= characters:
-        text = longer
-    return text
+    # Statements are full of rare names, which a small vocabulary splits.
+    size = size if asked else size * 4 // 5
+    return fill(lambda: rng.choice(rng.choice(groups)), between, size)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fusebench.toyworld.fill import fill
 from fusebench.toyworld.seeded import held_out
 
 HELD_OUT_ONE_IN = 10
@@ -118,10 +119,7 @@ def draw(task: str, rng: random.Random, *, test: bool) -> Problem:
     return problem
 
 
-def document(rng: random.Random, characters: int) -> str:
-    """Return solved training problems of one task, in the layout of a few-shot prompt, up to a length."""
+def document(rng: random.Random, size: int) -> str:
+    """Return solved training problems of one task, in the layout of a few-shot prompt, up to a size in units."""
     task = rng.choice(sorted(DRAW))
-    text = draw(task, rng, test=False).solved()
-    while len(longer := f"{text}\n\n{draw(task, rng, test=False).solved()}") <= characters:
-        text = longer
-    return text
+    return fill(lambda: draw(task, rng, test=False).solved(), "\n\n", size)

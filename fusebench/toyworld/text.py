@@ -14,9 +14,9 @@ _WRITERS: dict[str, Callable[[random.Random, int], str]] = {
     "commonsense": commonsense.document,
     "code": code.document,
 }
-# Characters of a document, so that it has about 100 tokens, and rarely above 128, under each tokenizer of 1,024
-# entries that was trained on toy text.
-_CHARACTERS = {"reasoning": 300, "commonsense": 300, "code": 300}
+# Units of a document (see `fill`), so that it has about 110 tokens, and no more than 128 with BOS and EOS, under each
+# tokenizer of 1,024 entries that was trained on some of each domain.
+_UNITS = {"reasoning": 112, "commonsense": 104, "code": 115}
 
 
 def documents(domain: str, count: int, seed: int) -> list[str]:
@@ -30,7 +30,7 @@ def documents(domain: str, count: int, seed: int) -> list[str]:
             f"no toy domain `{domain}`", why="the toy world has three domains", fix=suggest(domain, DOMAINS)
         )
     rng = stream("documents", domain, seed)
-    return [_WRITERS[domain](rng, _CHARACTERS[domain]) for _ in range(count)]
+    return [_WRITERS[domain](rng, _UNITS[domain]) for _ in range(count)]
 
 
 def mixture(weights: Mapping[str, float], documents: int, seed: int) -> list[tuple[str, str]]:

@@ -1,10 +1,11 @@
 """Tokenizers of three kinds, trained on toy text: two byte-level BPEs of different cut, and a Unigram with bytes."""
 
-import json
-from collections.abc import Iterable
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 Kind = Literal["byte_bpe", "byte_bpe_gpt2", "unigram"]
@@ -13,6 +14,8 @@ Kind = Literal["byte_bpe", "byte_bpe_gpt2", "unigram"]
 _LLAMA_WORDS = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 # Letters, a digit, or signs, each with the space before it; further spaces in front are a run of their own.
 _SENTENCEPIECE_WORDS = Regex(r"\n|▁+(?=▁)|▁?\p{L}+|▁?\p{N}|▁?[^▁\p{L}\p{N}\n]+|▁")
+_BOS = "<s>"
+_EOS_PAD = {"eos_token": "</s>", "pad_token": "<pad>"}
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
@@ -38,21 +41,15 @@ def _llama_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast
         pre_tokenizers.Split(_LLAMA_WORDS, behavior="isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
     ]
-    specials = ["<s>", "</s>", "<pad>"]
+    specials = [_BOS, *_EOS_PAD.values()]
     tokenizer = _train_bpe(texts, vocab_size, pre_tokenizers.Sequence(cut), specials)
     tokenizer.post_processor = processors.Sequence(
         [
             processors.ByteLevel(trim_offsets=False),
-            processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 0)]),
+            processors.TemplateProcessing(single=f"{_BOS} $A", pair=f"{_BOS} $A {_BOS} $B", special_tokens=[(_BOS, 0)]),
         ]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        clean_up_tokenization_spaces=False,
-    )
+    return _wrapped(tokenizer, bos_token=_BOS, **_EOS_PAD)
 
 
 def _gpt2_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -62,15 +59,10 @@ def _gpt2_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
         pre_tokenizers.Split("\n", behavior="isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
     ]
-    specials = ["<|endoftext|>", "<|padding|>"]
-    tokenizer = _train_bpe(texts, vocab_size, pre_tokenizers.Sequence(cut), specials)
+    specials = {"eos_token": "<|endoftext|>", "pad_token": "<|padding|>"}
+    tokenizer = _train_bpe(texts, vocab_size, pre_tokenizers.Sequence(cut), list(specials.values()))
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|endoftext|>",
-        pad_token="<|padding|>",
-        clean_up_tokenization_spaces=False,
-    )
+    return _wrapped(tokenizer, **specials)
 
 
 def _train_bpe(
@@ -91,34 +83,47 @@ def _train_bpe(
 
 
 def _unigram(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    cut = [
-        pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="never", split=False),
-        pre_tokenizers.Split(_SENTENCEPIECE_WORDS, behavior="isolated"),
-    ]
-    specials = ["<unk>", "</s>", "<pad>"]
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cut)
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocab_size - len(_BYTES),
-        special_tokens=specials,
-        unk_token="<unk>",
-        max_piece_length=16,
-        show_progress=False,
+    cut = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="never", split=False),
+            pre_tokenizers.Split(_SENTENCEPIECE_WORDS, behavior="isolated"),
+        ]
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    # The trainer knows no byte fallback: the bytes go in afterwards, and the newline is left to them.
-    state = json.loads(tokenizer.to_str())
-    learned = [entry for entry in state["model"]["vocab"] if entry[0] != "\n"]
-    rarest = min(score for _, score in learned)
-    pieces = learned[: len(specials)] + [[byte, rarest] for byte in _BYTES] + learned[len(specials) :]
-    state["model"] |= {"vocab": pieces, "byte_fallback": True}
-    tokenizer = Tokenizer.from_str(json.dumps(state))
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
+    specials = ["<unk>", *_EOS_PAD.values()]
+    words = Counter(word for text in texts for word, _ in cut.pre_tokenize_str(text) if word != "\n")
+    pieces = _unigram_pieces(words, vocab_size - len(specials) - len(_BYTES))
+    rarest = min(score for _, score in pieces)
+    vocabulary = [(token, 0.0) for token in specials] + [(byte, rarest) for byte in _BYTES] + pieces
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=0, byte_fallback=True))
+    tokenizer.pre_tokenizer = cut
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="<unk>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        clean_up_tokenization_spaces=False,
-    )
+    return _wrapped(tokenizer, unk_token=specials[0], **_EOS_PAD)
+
+
+def _unigram_pieces(words: Mapping[str, int], size: int) -> list[tuple[str, float]]:
+    """Return pieces with their natural-log probabilities, the most probable first.
+
+    Hard EM after Kudo 2018, arXiv:1804.10959: segment all words, count the pieces, drop the rarest. The library's
+    own trainer takes its first pieces from different words alone, so that a word without a relative is never
+    one piece, however frequent; here BPE merges over the counted words give the first pieces.
+    """
+    seeds = Tokenizer(models.BPE())
+    seeds.pre_tokenizer = pre_tokenizers.Split("\n", behavior="removed")
+    repeated = ("\n".join([word] * count) for word, count in sorted(words.items()))
+    seeds.train_from_iterator(repeated, trainers.BpeTrainer(vocab_size=2 * size, show_progress=False))
+    single = {character for word in words for character in word}
+    scores = {piece: -1.0 - len(piece) / 100 for piece in sorted(set(seeds.get_vocab()) | single)}
+    for room in (2 * size, 3 * size // 2, size, size):
+        model = models.Unigram([("<unk>", 0.0), *scores.items()], unk_id=0, byte_fallback=False)
+        used: Counter[str] = Counter()
+        for word, count in words.items():
+            for token in model.tokenize(word):
+                used[token.value] += count
+        kept = sorted(scores, key=lambda piece: (piece not in single, -used[piece], piece))[:room]
+        total = sum(used[piece] + 1 for piece in kept)
+        scores = {piece: math.log((used[piece] + 1) / total) for piece in kept}
+    return sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))
+
+
+def _wrapped(tokenizer: Tokenizer, **specials: str) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **specials)
