@@ -1,6 +1,7 @@
 """The stage functions: each loads typed artefacts from folders, calls one function of the project, and saves."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,17 @@ def tokenizer_of_model(inputs: Inputs, params: Params, out: Path, context: Conte
 @stage("Candidate")
 def pretrained_model(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
     """Refer to a pre-trained model."""
-    from fusebench.corpus.models import count_parameters
+    Candidate("model", [params["ref"]], parameters=_count_parameters(Path(params["ref"]))).save(out)
 
-    Candidate("model", [params["ref"]], parameters=count_parameters(params["ref"])).save(out)
+
+def _count_parameters(folder: Path) -> int:
+    from safetensors import safe_open
+
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as weights:
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total
 
 
 @stage("Candidate")
@@ -81,7 +90,8 @@ def trained_model(inputs: Inputs, params: Params, out: Path, context: Context) -
 
     spec = TrainedModel.model_validate(params["spec"])
     words = load_tokenizer(str(inputs["tokenizer"]))
-    documents = mixture(dict(spec.text.mixture), spec.text.documents, spec.text.seed)
+    weights = {str(domain): weight for domain, weight in spec.text.mixture.items()}
+    documents = mixture(weights, spec.text.documents, spec.text.seed)
     settings = spec.train
     chunks, _ = cut(
         documents,
@@ -110,16 +120,27 @@ def trained_model(inputs: Inputs, params: Params, out: Path, context: Context) -
     train(model, words, table, blocks, None, settings, out, seed=context.seed, progress=context.progress).save(out)
 
 
+def _documents(section: CorpusSection) -> Iterator[tuple[str, str]]:
+    from fusebench.corpus.read import file_documents, hub_documents, toy_documents
+
+    if section.toy is not None:
+        weights = {str(domain): weight for domain, weight in section.toy.mixture.items()}
+        yield from toy_documents(weights, section.toy.documents, section.toy.seed)
+    elif section.files is not None:
+        yield from file_documents(section.files)
+    elif section.hub is not None:
+        yield from hub_documents(section.hub)
+
+
 @stage("Chunks")
 def corpus(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
     """Cut the corpus so that no tokenizer of the run truncates a chunk."""
     from fusebench.corpus.chunk import cut
     from fusebench.corpus.models import load_tokenizer
-    from fusebench.corpus.read import read_corpus
 
     section = CorpusSection.model_validate(params["corpus"])
     training, held_out = cut(
-        read_corpus(section),
+        _documents(section),
         {role: load_tokenizer(str(folder)) for role, folder in inputs.items()},
         chunk_tokens=section.chunk_tokens,
         max_chunks=section.max_chunks,
@@ -134,9 +155,7 @@ def corpus(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
 @stage("Chunks")
 def texts(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
     """Keep whole texts for perplexity; windows, not chunks, make them fit a model."""
-    from fusebench.corpus.read import read_corpus
-
-    documents = list(read_corpus(CorpusSection.model_validate(params["corpus"])))
+    documents = list(_documents(CorpusSection.model_validate(params["corpus"])))
     chunks = Chunks(
         texts=[text for _, text in documents],
         domains=[domain for domain, _ in documents],
@@ -297,10 +316,11 @@ def evaluate(inputs: Inputs, params: Params, out: Path, context: Context) -> Non
 def report(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
     """Gather all rows, test the differences and render the page."""
     from fusebench.pipeline.collect import collect
-    from fusebench.report import render
+    from fusebench.report import headline_text, render
 
     run_report = collect(inputs, params, context.seed)
     run_report.samples.to_parquet(out / "samples.parquet", index=False)
+    (out / "headline.txt").write_text(headline_text(run_report))
     render(run_report, out)
 
 
