@@ -10,6 +10,10 @@ from numba import njit
 from numpy import ndarray
 
 from fusebench.align.edit import Encoded, distances
+from fusebench.errors import DataError
+
+MAX_CELLS = 4_000_000_000
+"""Cells of the dynamic programme that a text may need: one gigabyte, about 63,000 by 63,000 tokens."""
 
 
 @njit(cache=True, nogil=True)
@@ -80,11 +84,20 @@ def dtw(
         source, target: the spelled vocabularies, encoded together.
         source_ids, target_ids: the two tokenizations of one text, special tokens left out.
 
+    Raises:
+        DataError: the text is too long for the quadratic table.
+
     Source: Wan et al. 2024, equation 7, and the released code's modified `simpledtw`; equal to it link by
     link. Departs in memory: two bits a cell, where the released code keeps three Python objects.
     """
     if not len(source_ids) or not len(target_ids):
         return np.zeros((0, 2), dtype=np.int32), 0
+    if len(source_ids) * len(target_ids) > MAX_CELLS:
+        raise DataError(
+            f"a text of {len(target_ids):,} target and {len(source_ids):,} source tokens is too long for `dtw`",
+            why=f"its table would take {len(source_ids) * len(target_ids) / 4e9:.1f} GB",
+            fix="cut the text, or use `align.sequence: offset`, which is linear",
+        )
     s_pick, rows = np.unique(source_ids, return_inverse=True)
     t_pick, columns = np.unique(target_ids, return_inverse=True)
     cost = np.empty((len(s_pick), len(t_pick)), dtype=np.int32)
