@@ -57,7 +57,9 @@ def evaluate_candidate(
 
     assert kind in ("model", "ensemble") and (kind == "ensemble" or len(models) == 1), (kind, models)
     device = _device()
-    loaded: list[Any] = [load_model(ref, device=device) for ref in models]
+    # All rows in one precision, whatever they were saved in: half precision also rounds differently in each batch.
+    dtype = "float32" if device is None else "auto"
+    loaded: list[Any] = [load_model(ref, dtype=dtype, device=device) for ref in models]
     model = Ensemble(loaded) if kind == "ensemble" else loaded[0]
     with quiet():
         language_model = LanguageModel(model, load_tokenizer(models[0]), batch_size=batch_size, max_length=max_length)

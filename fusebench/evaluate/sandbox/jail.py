@@ -121,7 +121,7 @@ def _reason(path: str) -> str | None:
         if shutil.which(tool, path=path) is None:
             package = "bubblewrap" if tool == "bwrap" else "util-linux"
             return (
-                f"`{tool}` is not installed (Debian, Ubuntu: apt-get install {package}; Fedora: dnf install {package})"
+                f"`{tool}` is not installed (Debian, Ubuntu: apt-get install {package}; Fedora: dnf install …)"
             )
     ended = run([Step(("true",), Limits(cpu=5, wall=20))], {})
     if not ended.started or ended.exit_code != 0:
