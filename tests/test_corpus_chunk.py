@@ -8,9 +8,8 @@ from fusebench.corpus.chunk import cut
 from fusebench.corpus.tokenize import tokenize
 from fusebench.errors import DataError
 
-WORDS = "the quick brown fox jumps over the lazy dog while naïve 日本語 writers\nkeep ".split(
-    " "
-) + "  writing 😀 long texts".split(" ")
+SENTENCE = "the quick brown fox jumps over the lazy dog while naïve 日本語 writers|keep   writing 😀 long texts"
+WORDS = [w.replace("|", "\n") for w in SENTENCE.split(" ")]
 
 
 def sentence(seed, words):

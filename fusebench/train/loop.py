@@ -17,7 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 from fusebench.artifacts import Blocks, Candidate, Checkpoint, SparseDistributions, TokenTable
-from fusebench.errors import ModelError, RecipeError
+from fusebench.errors import ModelError, RecipeError, UnavailableError
 from fusebench.recipe.sections import TrainSection
 from fusebench.train.attention import choose_way, model_inputs
 from fusebench.train.batches import BlockBatches, order_of
@@ -68,7 +68,8 @@ def train(
         progress: called with optimiser steps done and their total.
 
     Raises:
-        RecipeError: `device_batch_blocks` does not divide the batch.
+        RecipeError: `device_batch_blocks` does not divide the batch, or there are more points than steps.
+        UnavailableError: the GPU has no bfloat16.
         ModelError: the model's context is shorter than a block's positions, or it cannot keep packed chunks apart.
         ArtifactError: the rows stand at other positions or hold other ids.
     """
@@ -132,6 +133,11 @@ def _check_context(model: Any, tokens: TokenTable, blocks: Blocks, settings: Tra
 
 
 def _arguments(settings: TrainSection, out: Path, steps: int, seed: int) -> TrainingArguments:
+    bfloat16 = settings.dtype == "bfloat16"
+    if bfloat16 and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        raise UnavailableError(
+            "this GPU does not compute in bfloat16", why="`train.dtype` asks for it", fix="set `train.dtype: float32`"
+        )
     arguments = TrainingArguments(
         output_dir=str(out / "trainer"),
         per_device_train_batch_size=1,  # set below, when the number of devices is known
@@ -144,7 +150,8 @@ def _arguments(settings: TrainSection, out: Path, steps: int, seed: int) -> Trai
         max_grad_norm=settings.grad_clip,
         warmup_steps=int(settings.warmup_ratio * steps),
         lr_scheduler_type=SCHEDULES[settings.schedule],
-        bf16=settings.dtype == "bfloat16",
+        bf16=bfloat16,
+        use_cpu=bfloat16 and not torch.cuda.is_available(),
         seed=seed,
         data_seed=seed,
         report_to="none",
@@ -266,7 +273,7 @@ class _Recorder(TrainerCallback):
 
     def add(self, clm: Tensor, fusion: Tensor, total: Tensor, targets: Tensor) -> None:
         """Add one micro-batch to the running sums."""
-        now = torch.stack([total.detach().double(), clm.double(), fusion.double(), targets.double()])
+        now = torch.stack([total.detach().float(), clm.float(), fusion.float(), targets.float()])
         self.sums = now if self.sums is None else self.sums + now
 
     def seconds(self) -> float:

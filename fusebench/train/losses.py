@@ -149,9 +149,10 @@ class _SparseLoss(torch.autograd.Function):
 def _with_rows(z: Tensor, rows: _Rows, weight: float) -> Tensor:
     at, everything, others, rest = _partition(z, rows)
     pull = weight + (1 - weight) * (rows.mass.sum(-1) + rest)
-    # q_rest / p_rest; the bound keeps float32 finite where the student leaves nothing outside K.
-    share = torch.exp((everything - others).clamp_max(80.0)) * rest
-    gradient = (z - everything[:, None]).exp() * (pull - (1 - weight) * share)[:, None]
+    # p_j pull - (1 - w) q_rest p_j / p_rest, with p_j / p_rest = exp(z_j - others): at most 1 outside K, however
+    # little the student leaves there. Columns of K may overflow; they are written over.
+    tail = pull * (others - everything).exp() - (1 - weight) * rest
+    gradient = (z - others[:, None]).exp() * tail[:, None]
     inside = (at - everything[:, None]).exp() * pull[:, None] - (1 - weight) * rows.mass
     spare = torch.nn.functional.pad(gradient, (0, 1))
     return spare.scatter_(-1, rows.ids, inside)[:, :-1]
