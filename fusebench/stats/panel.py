@@ -72,6 +72,7 @@ def groups(samples: pd.DataFrame) -> Iterator[Group]:
     Args:
         samples: columns as in SAMPLE_COLUMNS.
     """
+    samples = samples.reset_index(drop=True)
     results = summarise(samples, overall=False)
     results = results[results["task"] != AVERAGE]
 
@@ -86,7 +87,7 @@ def groups(samples: pd.DataFrame) -> Iterator[Group]:
     for experiment, whole in frame.groupby("experiment", sort=False):
         columns = [(str(r), int(s)) for r, s in whole[["row", "step"]].drop_duplicates().itertuples(index=False)]
         position = {column: number for number, column in enumerate(columns)}
-        for suite, part in whole[ok.loc[whole.index]].groupby("suite", sort=False):
+        for suite, part in whole[ok[whole.index]].groupby("suite", sort=False):
             panels = []
             for task, cell in part.groupby("task", sort=False):
                 metric = metric_of[suite, task]

@@ -36,7 +36,7 @@ def summarise(samples: pd.DataFrame, *, overall: bool = True) -> pd.DataFrame:
         samples: columns as in SAMPLE_COLUMNS.
         overall: add the overall score where an experiment has two or more suites for it.
     """
-    tasks = _by_task(samples)
+    tasks = _by_task(samples.reset_index(drop=True))
     if tasks.empty:
         return pd.DataFrame(columns=list(RESULT_COLUMNS))
     parts = [tasks]
