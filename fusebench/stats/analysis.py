@@ -12,6 +12,7 @@ from fusebench.stats.claims import Claim, Suites, claims
 from fusebench.stats.compare import compare
 from fusebench.stats.efficiency import TokenShare, token_shares
 from fusebench.stats.intervals import Estimates, estimate
+from fusebench.stats.panel import groups
 from fusebench.stats.rowgroups import Layout, layouts, planned_pairs
 from fusebench.stats.summary import summarise
 
@@ -56,7 +57,8 @@ def analyse(
         confidence, bootstrap, correction: as in the recipe's `stats`.
         seed: of all resampling.
     """
-    estimates = estimate(samples, confidence=confidence, bootstrap=bootstrap, seed=seed)
+    panels = list(groups(samples))
+    estimates = estimate(samples, confidence=confidence, bootstrap=bootstrap, seed=seed, panels=panels)
     comparisons = compare(
         samples,
         planned_pairs(rows),
@@ -64,6 +66,7 @@ def analyse(
         bootstrap=bootstrap,
         correction=correction,
         seed=seed,
+        panels=panels,
     )
     shares = token_shares(estimates, rows, confidence=confidence)
     return Analysis(

@@ -47,7 +47,14 @@ PERMUTATIONS_PER_RESAMPLE = 10
 
 
 def compare(
-    samples: pd.DataFrame, pairs: Sequence[Pair], *, confidence: float, bootstrap: int, correction: str, seed: int
+    samples: pd.DataFrame,
+    pairs: Sequence[Pair],
+    *,
+    confidence: float,
+    bootstrap: int,
+    correction: str,
+    seed: int,
+    panels: Sequence[Group] | None = None,
 ) -> pd.DataFrame:
     """Return one row per pair and task, suite average and overall score, as COMPARISON_COLUMNS.
 
@@ -67,10 +74,11 @@ def compare(
         bootstrap: resamples; permutations are ten times as many.
         correction: `holm` or `none`.
         seed: of the resampling.
+        panels: the samples' own panels, where they are at hand already.
     """
     records: list[pd.DataFrame] = []
     tops: dict[str, list[_Sampled]] = {}
-    for group in groups(samples):
+    for group in groups(samples) if panels is None else panels:
         here = [(a, b) for experiment, a, b in dict.fromkeys(pairs) if experiment == group.experiment]
         here = [(a, b) for a, b in here if (a, -1) in group.columns and (b, -1) in group.columns]
         if not here:

@@ -1,5 +1,6 @@
 """Values of every row with their intervals: Wilson's for right/wrong outcomes, the bootstrap's otherwise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy import ndarray
 from scipy.stats import norm
 
 from fusebench.stats.metrics import lower_is_better
-from fusebench.stats.panel import Column, Panel, groups
+from fusebench.stats.panel import Column, Group, Panel, groups
 from fusebench.stats.resample import draws, generator
 from fusebench.stats.summary import AVERAGE, OVERALL, primary_only, summarise
 
@@ -65,16 +66,19 @@ def percentiles(
     return low, high
 
 
-def estimate(samples: pd.DataFrame, *, confidence: float, bootstrap: int, seed: int) -> Estimates:
+def estimate(
+    samples: pd.DataFrame, *, confidence: float, bootstrap: int, seed: int, panels: Sequence[Group] | None = None
+) -> Estimates:
     """Return every row's value with its interval, by task, suite and overall, final and at points of training.
 
     Right/wrong tasks get Wilson's interval, all else the percentile interval of a bootstrap over items
-    (stratified by task in averages, as tasks are resampled one by one).
+    (stratified by task in averages, as tasks are resampled one by one). `panels` are the samples' own, where they
+    are at hand already.
     """
     table: list[pd.DataFrame] = []
     all_columns: dict[str, list[Column]] = {}
     kept: dict[tuple[str, str], Float64[ndarray, "resample column"]] = {}
-    for group in groups(samples):
+    for group in groups(samples) if panels is None else panels:
         all_columns[group.experiment] = group.columns
         means = []
         for panel in group.panels:
@@ -94,6 +98,8 @@ def estimate(samples: pd.DataFrame, *, confidence: float, bootstrap: int, seed: 
     scores = results[(results["task"] == AVERAGE) & (results["suite"] == OVERALL)]
     for experiment in scores["experiment"].unique():
         suites = score_suites(results, str(experiment))
+        if not suites:
+            continue
         top = np.mean([kept[str(experiment), s] for s in suites], axis=0)
         kept[str(experiment), OVERALL] = top
         columns = all_columns[str(experiment)]

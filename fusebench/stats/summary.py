@@ -103,9 +103,11 @@ def _mean_of(rows: pd.DataFrame, keys: list[str], over: str) -> pd.DataFrame:
     counted = rows.merge(members, on=[*place, over], how="left", indicator=True)
     counted = counted[counted["_merge"] == "both"].drop(columns="_merge")
     counted["variance"] = counted["stderr"] ** 2
+    counted["spread"] = counted["stderr"].notna()
     got = counted.groupby(keys, sort=False).agg(
         value=("value", "mean"),
-        variance=("variance", lambda v: v.sum(skipna=False)),
+        variance=("variance", "sum"),
+        spread=("spread", "all"),
         have=("value", "count"),
         n=("n", "sum"),
         kinds=("metric", "nunique"),
@@ -115,7 +117,8 @@ def _mean_of(rows: pd.DataFrame, keys: list[str], over: str) -> pd.DataFrame:
     frame = rows.groupby(keys, sort=False).agg(tokens=("tokens", "max"), fallback=("metric", "first")).join(got)
     frame = frame.reset_index().merge(wanted.reset_index(), on=place, how="left")
     whole = (frame["have"] == frame["wanted"]).to_numpy()
-    frame["stderr"] = np.where(whole, np.sqrt(frame["variance"].astype(float)) / frame["wanted"], np.nan)
+    known = whole & (frame["spread"] == True).to_numpy()  # noqa: E712  (absent is not True either)
+    frame["stderr"] = np.where(known, np.sqrt(frame["variance"].astype(float)) / frame["wanted"], np.nan)
     frame["value"] = np.where(whole, frame["value"].astype(float), np.nan)
     frame["n"] = np.where(whole, frame["n"].fillna(0), 0).astype(np.int64)
     frame["metric"] = np.where(frame["kinds"] > 1, MIXED, frame["metric"].fillna(frame["fallback"]))
