@@ -162,17 +162,40 @@ def _shared_prefix(a, a0, a1, b, b0, b1):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _fill_bounds(mask, length, t_masks, t_starts, a, b, bounds):  # type: ignore[no-untyped-def]
+    """Fill `bounds[a:b]`: no target is nearer than its difference of length, or the characters one side lacks."""
+    for t in range(a, b):
+        other = t_masks[t]
+        lacking = max(_popcount(mask & ~other), _popcount(other & ~mask))
+        bounds[t] = min(max(np.int64(lacking), abs(t_starts[t + 1] - t_starts[t] - length)), 255)
+
+
+@njit(cache=True, nogil=True)
 def _search(  # type: ignore[no-untyped-def]
-    s_codes, s0, s1, short, peq, t_codes, t_starts, t_rank, bounds, least, by_prefix
+    s_codes, s0, s1, mask, peq, t_codes, t_starts, t_masks, t_rank, by_length, bounds, by_prefix
 ):
-    """Return the nearest target of one source string, its distance and the number of targets at it."""
+    """Return the nearest target of one source string, its distance and the number of targets at it.
+
+    Round after round, the targets whose bound equals the round's number are compared; lengths that differ by
+    more than that are not even looked at. A rival at the least distance has a bound of at most that
+    distance, so when the rounds stop, every rival was seen.
+    """
     length = s1 - s0
+    longest = len(by_length) - 2
+    short = 0 < length <= 64
     best = np.int64(1) << 40
     count, choice, prefix, gap = 0, -1, -1, 0
-    bound = least
-    # A rival at the least distance has a bound of at most that distance, so it is visited too.
+    low, high = by_length[min(length, longest + 1)], by_length[min(length, longest + 1)]
+    bound = 0
     while bound <= min(best, 255):
-        for t in range(len(bounds)):
+        # The last round takes all lengths that are left: their bounds were cut at 255.
+        reach = longest + length if bound == 255 else bound
+        new_low = by_length[min(max(length - reach, 0), longest + 1)]
+        new_high = by_length[min(length + reach, longest) + 1]
+        _fill_bounds(mask, length, t_masks, t_starts, new_low, low, bounds)
+        _fill_bounds(mask, length, t_masks, t_starts, max(high, low), new_high, bounds)
+        low, high = new_low, max(new_high, high)
+        for t in range(low, high):
             if bounds[t] != bound:
                 continue
             t0, t1 = t_starts[t], t_starts[t + 1]
@@ -192,36 +215,36 @@ def _search(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def nearest(  # type: ignore[no-untyped-def]
-    s_codes, s_starts, s_masks, t_codes, t_starts, t_masks, t_rank, alphabet, by_prefix, first, last, chosen, best, ties
+    s_codes,
+    s_starts,
+    s_masks,
+    t_codes,
+    t_starts,
+    t_masks,
+    t_rank,
+    by_length,
+    alphabet,
+    by_prefix,
+    first,
+    last,
+    chosen,
+    best,
+    ties,
 ):
     """Fill, for the source strings `first` up to `last`, the nearest target, its distance and its rivals.
 
-    The targets must be sorted by length; `t_rank` is their place in the target's own order, lower is better.
-    Exact pruning: a pair's distance is at least its difference of lengths and at least the number of
-    characters of one string that the other lacks. Pairs are visited in rounds of that bound, until the
-    best distance is within it: then every rival was seen.
+    The targets must be sorted by length, those of length n at `by_length[n]:by_length[n + 1]`; `t_rank` is
+    their place in the target's own order, lower is better.
     """
     peq = np.zeros(alphabet, dtype=np.uint64)
-    targets = len(t_masks)
-    bounds = np.empty(targets, dtype=np.uint8)
-    lengths = (t_starts[1:] - t_starts[:-1]).astype(np.int64)
+    bounds = np.empty(len(t_masks), dtype=np.uint8)
     for s in range(first, last):
         s0, s1 = s_starts[s], s_starts[s + 1]
-        length = s1 - s0
-        mask = s_masks[s]
-        least = 255
-        for t in range(targets):
-            other = t_masks[t]
-            bound = max(
-                np.int64(_popcount(mask & ~other)), np.int64(_popcount(other & ~mask)), abs(lengths[t] - length)
-            )
-            bounds[t] = min(bound, 255)
-            least = min(least, bound)
-        short = 0 < length <= 64
+        short = 0 < s1 - s0 <= 64
         if short:
             _set_pattern(peq, s_codes, s0, s1, True)
         chosen[s], best[s], ties[s] = _search(
-            *(s_codes, s0, s1, short, peq, t_codes, t_starts, t_rank, bounds, least, by_prefix)
+            s_codes, s0, s1, s_masks[s], peq, t_codes, t_starts, t_masks, t_rank, by_length, bounds, by_prefix
         )
         if short:
             _set_pattern(peq, s_codes, s0, s1, False)

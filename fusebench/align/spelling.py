@@ -26,7 +26,16 @@ ROLES = ("bos", "eos", "pad", "unk")
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _KNOWN_ROLES = {
     "bos": ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<｜begin▁of▁sentence｜>", "[BOS]", "[CLS]"),
-    "eos": ("</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>", "<｜end▁of▁sentence｜>", "[EOS]", "[SEP]"),
+    "eos": (
+        "</s>",
+        "<eos>",
+        "<|im_end|>",
+        "<|end_of_text|>",
+        "<|endoftext|>",
+        "<｜end▁of▁sentence｜>",
+        "[EOS]",
+        "[SEP]",
+    ),
     "pad": ("<pad>", "<|padding|>", "<|pad|>", "[PAD]", "<｜▁pad▁｜>", "<|finetune_right_pad_id|>"),
     "unk": ("<unk>", "<|unk|>", "[UNK]"),
 }
@@ -87,7 +96,7 @@ def spell(tokenizer: Any) -> Spelling:
     special, added = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
     for index, token in added_tokens.items():
         special[index], added[index] = token.special, not token.special
-    roles = _roles(tokenizer, raw)
+    roles = _roles(tokenizer, raw, special)
     special[list(roles.values())] = True
     added[list(roles.values())] = False
     components = _components(backend)
@@ -158,10 +167,11 @@ def _has_byte_fallback(backend: Any, components: list[dict[str, Any]]) -> bool:
     return bool(getattr(backend.model, "byte_fallback", False)) or in_decoder
 
 
-def _roles(tokenizer: Any, raw: list[str | None]) -> dict[str, int]:
+def _roles(tokenizer: Any, raw: list[str | None], special: Bool[ndarray, " vocab"]) -> dict[str, int]:
     ids = {role: getattr(tokenizer, f"{role}_token_id", None) for role in ROLES}
     if all(index is None for index in ids.values()):
-        place = {token: index for index, token in enumerate(raw) if token is not None}
+        # Special tokens alone: some vocabularies hold `<s>` as an ordinary token, the tag of a web page.
+        place = {token: index for index, token in enumerate(raw) if token is not None and special[index]}
         ids = {role: next((place[c] for c in known if c in place), None) for role, known in _KNOWN_ROLES.items()}
     return {role: int(index) for role, index in ids.items() if index is not None and 0 <= index < len(raw)}
 

@@ -167,10 +167,13 @@ def _nearest(
     order = np.argsort(np.diff(offered.starts), kind="stable")
     offered = offered.take(order)
     ranks = target_ids[order]
+    lengths = np.diff(offered.starts)
+    by_length = np.searchsorted(lengths, np.arange(lengths[-1] + 2))
     chosen, best, rivals = (np.empty(len(unique), dtype=np.int64) for _ in range(3))
 
     def work(bounds: tuple[int, int]) -> None:
-        nearest(*_parts(wanted), *_parts(offered), ranks, wanted.alphabet, by_prefix, *bounds, chosen, best, rivals)
+        search = (ranks, by_length, wanted.alphabet, by_prefix)
+        nearest(*_parts(wanted), *_parts(offered), *search, *bounds, chosen, best, rivals)
 
     # Threads over small pieces: the kernel holds no lock, and hard tokens do not pile up in one piece.
     step = max(1, min(512, -(-len(unique) // workers)))

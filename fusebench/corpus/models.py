@@ -168,8 +168,10 @@ def _bare_tokenizer(path: Path) -> PreTrainedTokenizerFast:
         raise ModelError(
             f"`{path}` is not a tokenizer.json", why=str(error).splitlines()[0], fix="give a file of `tokenizers`"
         ) from error
-    ends = [t for t in END_TOKENS if backend.token_to_id(t) is not None]
-    starts = [t for t in START_TOKENS if backend.token_to_id(t) is not None]
+    # Special tokens alone: some vocabularies hold `<s>` as an ordinary token, the tag of a web page.
+    special = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+    ends = [t for t in END_TOKENS if t in special]
+    starts = [t for t in START_TOKENS if t in special]
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         eos_token=ends[0] if ends else None,
