@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from statsmodels.stats.multitest import multipletests
 
 from fusebench.stats.multiplicity import adjust
 from fusebench.stats.paired import (
@@ -108,6 +109,13 @@ def test_holm_gives_the_known_values_and_leaves_untested_pairs_out() -> None:
     p = np.array([0.01, np.nan, 0.04, 0.03])
     assert adjust(p, "holm").tolist() == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
     assert adjust(p, "none").tolist() == pytest.approx(p.tolist(), nan_ok=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
+    want = multipletests(np.array(p), method="holm")[1]
+    assert adjust(np.array(p), "holm") == pytest.approx(want, abs=1e-12)
 
 
 def test_an_unknown_correction_is_refused() -> None:

@@ -3,7 +3,6 @@
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
-from statsmodels.stats.multitest import multipletests
 
 
 def adjust(p: Float64[ndarray, " test"], correction: str) -> Float64[ndarray, " test"]:
@@ -15,11 +14,23 @@ def adjust(p: Float64[ndarray, " test"], correction: str) -> Float64[ndarray, " 
 
     Raises:
         ValueError: the correction is neither.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure". Equal to statsmodels'
+    `multipletests`, which collects garbage on every call and so costs more than all other statistics together.
     """
     if correction not in ("holm", "none"):
         raise ValueError(f"correction is `holm` or `none`, not `{correction}`")
     out = np.array(p, dtype=np.float64)
     there = ~np.isnan(out)
     if correction == "holm" and there.any():
-        out[there] = multipletests(out[there], method="holm")[1]
+        out[there] = _holm(out[there])
+    return out
+
+
+def _holm(p: Float64[ndarray, " test"]) -> Float64[ndarray, " test"]:
+    order = np.argsort(p, kind="stable")
+    scaled = p[order] * np.arange(len(p), 0, -1)
+    out = np.empty_like(p)
+    # A test cannot be more significant than one with a smaller p-value.
+    out[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
     return out
