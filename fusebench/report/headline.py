@@ -64,7 +64,9 @@ def _answer(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> 
     test = f"{percent} interval {spread}, {'adjusted ' * (report.correction != 'none')}p {p_text(gap.p)}"
     same = bool(main.batches) and main.batches == base.batches
     rival = f"plain continued training on the same batches ({base.name})" if same and base.role == "clm" else base.name
-    where = "averaged over all suites" if suite == OVERALL else f"on {report.suite_title(suite)}"
+    scored = all(numbers.has(name) for name in numbers.suites)
+    over = "all suites" if scored else "the suites that could be scored"
+    where = f"averaged over {over}" if suite == OVERALL else f"on {report.suite_title(suite)}"
     several = f"fusing {len(main.sources)} source{'s' * (len(main.sources) != 1)}"
     scores = f"{several} ({main.name}) scores {show(main.name)} {where}, against {show(base.name)} for {rival}"
     size = signed(abs(gap.difference), bits=bits).lstrip("+")

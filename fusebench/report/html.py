@@ -58,13 +58,14 @@ def _by_experiment(tables: Sequence[Table], section: str) -> list[tuple[str, lis
 
 
 def breakable(text: str) -> Markup:
-    """Return text, escaped, that may break after underscores, dots and slashes."""
+    """Return text, escaped, that may break after underscores, dots and slashes, but not before a letter or two."""
+    text = re.sub(r"-(?=\w{1,2}\b)", "-\u2060", text)
     return Markup("<wbr>").join(part for part in re.split(r"(?<=[_./])", text) if part)
 
 
 def tight(text: str) -> str:
     """Return text whose numbers stay on one line with their unit or sign."""
-    return re.sub(r"(?<=\d) (?=%)|(?<=\b[pn]) (?=[=<])|(?<=[=<]) (?=\d)", "\u00a0", text)
+    return re.sub(r"(?<=\d) (?=%)|(?<=\b[pn]) (?=[=<])|(?<=\bweight) (?=\d)|(?<=[=<]) (?=\d)", "\u00a0", text)
 
 
 def _content(report: RunReport, tables: Sequence[Table], top: Headline) -> dict[str, Any]:
