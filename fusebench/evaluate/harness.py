@@ -11,10 +11,11 @@ from typing import Any
 from fusebench.artifacts import Chunks
 from fusebench.errors import DataError
 from fusebench.evaluate.ensemble import Ensemble
+from fusebench.evaluate.generations import GenerationStore
 from fusebench.evaluate.language_model import LanguageModel
 from fusebench.evaluate.perplexity import perplexity_rows
 from fusebench.evaluate.programs import SCORED
-from fusebench.evaluate.sandbox import missing
+from fusebench.evaluate.sandbox import ready
 from fusebench.evaluate.suites import Suite, SuiteRun, metric_of
 from fusebench.evaluate.tasks import language_of, load_tasks, quiet
 
@@ -46,14 +47,14 @@ def evaluate_candidate(
         max_length: longest prompt and answer together, in tokens; None is the model's own.
         seed: of sampled generation.
         data_root: folder of evaluation data that replaces the hub.
-        out: folder that keeps sampled generations.
+        out: folder that keeps what was generated, in `generations.jsonl`.
         progress: called with (items done, items).
 
     Raises:
         ModelError: a model cannot be loaded, or the ensemble's vocabularies differ.
         DataError: a suite's data is not there.
     """
-    from fusebench.corpus.models import load_model, load_tokenizer
+    from fusebench.corpus.models import load_model, load_tokenizer, model_hash
 
     assert kind in ("model", "ensemble") and (kind == "ensemble" or len(models) == 1), (kind, models)
     device = _device()
@@ -61,11 +62,12 @@ def evaluate_candidate(
     dtype = "float32" if device is None else "auto"
     loaded: list[Any] = [load_model(ref, dtype=dtype, device=device) for ref in models]
     model = Ensemble(loaded) if kind == "ensemble" else loaded[0]
+    store = GenerationStore(out / "generations.jsonl", " ".join(model_hash(ref) for ref in models))
     with quiet():
-        language_model = LanguageModel(model, load_tokenizer(models[0]), batch_size=batch_size, max_length=max_length)
-    rows = evaluate_loaded(
-        language_model, suites, held_out=held_out, data_root=data_root, out=out, seed=seed, progress=progress
-    )
+        language_model = LanguageModel(
+            model, load_tokenizer(models[0]), batch_size=batch_size, max_length=max_length, seed=seed, store=store
+        )
+    rows = evaluate_loaded(language_model, suites, held_out=held_out, data_root=data_root, progress=progress)
     del model, loaded, language_model
     gc.collect()
     return rows
@@ -77,8 +79,6 @@ def evaluate_loaded(
     *,
     held_out: Chunks | None,
     data_root: Path | None,
-    out: Path,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Return the rows of a model that is already in memory; see `evaluate_candidate`."""
@@ -149,15 +149,15 @@ def _size(run: SuiteRun, tasks: dict[str, Any], held_out: Chunks | None) -> int:
 def _task_rows(model: LanguageModel, run: SuiteRun, tasks: dict[str, Any]) -> list[Row]:
     from lm_eval.evaluator import evaluate
 
-    reasons = {name: missing(language) for name, task in tasks.items() if (language := language_of(task))}
+    reasons = {name: ready(language) for name, task in tasks.items() if (language := language_of(task))}
     blocked = {name: reason for name, reason in reasons.items() if reason is not None}
-    ready = {name: task for name, task in tasks.items() if name not in blocked}
+    runnable = {name: task for name, task in tasks.items() if name not in blocked}
     samples: dict[str, list[dict[str, Any]]] = {}
-    if ready:
+    if runnable:
         with quiet():
             results = evaluate(
                 lm=model,
-                task_dict={"tasks": ready, "groups": {}, "group_map": {}},
+                task_dict={"tasks": runnable, "groups": {}, "group_map": {}},
                 limit=run.limit,
                 bootstrap_iters=0,
                 log_samples=True,

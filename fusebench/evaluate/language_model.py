@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
@@ -10,6 +11,9 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from fusebench.evaluate.ensemble import Ensemble
 from fusebench.evaluate.forward import Piece, score, vocabulary_of
 from fusebench.evaluate.generate import Decoding, ModelStepper, Stepper, Stops, generate
+from fusebench.evaluate.generations import GenerationStore, Request
+
+KNOWN_SETTINGS = {"until", "max_gen_toks", "do_sample", "temperature", "top_p"}
 
 
 class LanguageModel(HFLM):
@@ -24,13 +28,25 @@ class LanguageModel(HFLM):
         tokenizer: its fast tokenizer.
         batch_size: requests at a time, at most.
         max_length: tokens of prompt and answer together; None takes the model's own.
+        seed: of sampled generation.
+        store: keeps what was generated; None keeps it in memory.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int, max_length: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        batch_size: int,
+        max_length: int | None = None,
+        seed: int = 0,
+        store: GenerationStore | None = None,
+    ) -> None:
         self.context = min(max_length or 1 << 30, context_of(model))
         super().__init__(
             pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch_size, max_length=self.context
         )
+        self.seed, self.store = seed, store or GenerationStore()
         self._stops: Stops | None = None
 
     @property
@@ -59,20 +75,22 @@ class LanguageModel(HFLM):
         return [(float(logprobs[place]), bool(greedy[place])) for place in places]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Return the completion of every request, in order."""
-        different: dict[tuple[str, str], list[int]] = {}
+        """Return the completion of every request, in order; equal greedy requests are answered once.
+
+        Settings that our decoder does not know (beams and the like) are left to lm-eval's own.
+        """
+        groups: dict[str, list[int]] = {}
         for number, request in enumerate(requests):
-            prompt, settings = request.args
-            different.setdefault((prompt, repr(sorted(settings.items()))), []).append(number)
-        groups: dict[str, list[tuple[str, dict[str, Any], list[int]]]] = {}
-        for (prompt, key), numbers in different.items():
-            groups.setdefault(key, []).append((prompt, requests[numbers[0]].args[1], numbers))
+            groups.setdefault(repr(sorted(request.args[1].items())), []).append(number)
         answers = [""] * len(requests)
-        for members in groups.values():
-            texts = self._generate_group([prompt for prompt, _, _ in members], members[0][1])
-            for text, (_, _, numbers) in zip(texts, members, strict=True):
-                for number in numbers:
-                    answers[number] = text
+        for numbers in groups.values():
+            settings = dict(requests[numbers[0]].args[1])
+            if set(normalize_gen_kwargs(settings, self.max_gen_toks)) <= KNOWN_SETTINGS:
+                texts = self._generate_group([requests[n].args[0] for n in numbers], settings)
+            else:
+                texts = super().generate_until([requests[n] for n in numbers], disable_tqdm=True)
+            for number, text in zip(numbers, texts, strict=True):
+                answers[number] = text
         return answers
 
     def _generate_group(self, prompts: Sequence[str], settings: dict[str, Any]) -> list[str]:
@@ -81,26 +99,35 @@ class LanguageModel(HFLM):
         until = [until] if isinstance(until, str) else list(until)
         # A short context is shared by prompt and answer; lm-eval would refuse it.
         max_new = min(int(wanted["max_gen_toks"]), self.max_length // 2)
+        warm = float(wanted.get("temperature") or 0.0) if wanted.get("do_sample") else 0.0
+        decoding = Decoding(warm, float(wanted.get("top_p") or 1.0))
+        rules = f"{until} {max_new} {decoding} {self.max_length}"
+        asked: dict[str, int] = {}
+        keys = []
+        for prompt in prompts:
+            number = asked.get(prompt, 0)
+            asked[prompt] = number + 1 if warm else 0
+            keys.append(Request(prompt, rules, self.seed if warm else 0, number))
+        todo = [request for request in dict.fromkeys(keys) if self.store.get(request) is None]
+        encoded = {r: self._encode_prompt(r.prompt)[-(self.max_length - max_new) :] for r in todo}
+        todo.sort(key=lambda request: len(encoded[request]), reverse=True)
         ends = end_ids(self.model, self.tokenizer)
-        encoded = [self._encode_prompt(prompt)[-(self.max_length - max_new) :] for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda n: len(encoded[n]), reverse=True)
-        answers = [""] * len(prompts)
-        for at in range(0, len(order), self.batch_size):
-            members = order[at : at + self.batch_size]
+        for at in range(0, len(todo), self.batch_size):
+            members = todo[at : at + self.batch_size]
             texts = generate(
                 self._stepper(),
-                [encoded[n] for n in members],
+                [encoded[request] for request in members],
                 stops=self.stops,
                 until=until,
                 end_ids=ends,
                 pad_id=int(self.tokenizer.pad_token_id or 0),
                 max_new=max_new,
                 device=self.model.device,
-                decoding=Decoding(),
+                decoding=decoding,
+                uniform=np.stack([request.uniform(max_new) for request in members]) if warm else None,
             )
-            for number, text in zip(members, texts, strict=True):
-                answers[number] = text
-        return answers
+            self.store.put(members, texts)
+        return [self.store.get(request) or "" for request in keys]
 
     def _encode_prompt(self, prompt: str) -> list[int]:
         return list(self.tok_encode(prompt)) or [self.prefix_token_id]

@@ -76,10 +76,22 @@ SUITES: dict[str, Suite] = {
         Suite("bbh_direct", "bbh", "BIG-Bench Hard, direct", tuple(f"bbh_fewshot_{t}" for t in BBH_TASKS), "generate"),
         Suite("commonsense", "commonsense", "CommonSense", COMMONSENSE_TASKS, "choice"),
         Suite("multipl_e", "multipl_e", "MultiPL-E", tuple(f"multipl_e_{c}" for c in MULTIPL_E_LANGUAGES), "program"),
+        Suite(
+            "multipl_e_greedy",
+            "multipl_e",
+            "MultiPL-E, greedy",
+            tuple(f"multipl_e_greedy_{c}" for c in MULTIPL_E_LANGUAGES),
+            "program",
+        ),
         Suite("perplexity", "perplexity", "Bits per byte", (), "perplexity"),
     )
 }
-PREFIXES = {"bbh": "bbh_cot_fewshot_", "bbh_direct": "bbh_fewshot_", "multipl_e": "multipl_e_"}
+PREFIXES = {
+    "bbh": "bbh_cot_fewshot_",
+    "bbh_direct": "bbh_fewshot_",
+    "multipl_e": "multipl_e_",
+    "multipl_e_greedy": "multipl_e_greedy_",
+}
 """What may be left out before a task's name in these suites."""
 
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,16 +79,16 @@ class Box:
     Args:
         readonly: host path -> path inside, read-only, for toolchains outside `/usr`.
         environment: variables inside, besides PATH, HOME and LANG.
-        network, home, processes_shared: keep the host's network, bind the host's home folder and `/etc`
-            writable, keep the host's process table: deliberate weaknesses, to show that the probes see them.
+        network, host_files, host_processes: keep the host's network, its folder of temporary files, its process
+            table: deliberate weaknesses, to show that the probes see them.
         hidden_syscalls: refuse ptrace, mounting, keyrings and their like.
     """
 
     readonly: tuple[tuple[str, str], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     network: bool = False
-    home: bool = False
-    processes_shared: bool = False
+    host_files: bool = False
+    host_processes: bool = False
     hidden_syscalls: bool = True
 
 
@@ -120,9 +121,7 @@ def _reason(path: str) -> str | None:
     for tool in ("bwrap", "prlimit", *(("setpriv",) if os.geteuid() == 0 else ())):
         if shutil.which(tool, path=path) is None:
             package = "bubblewrap" if tool == "bwrap" else "util-linux"
-            return (
-                f"`{tool}` is not installed (Debian, Ubuntu: apt-get install {package}; Fedora: dnf install …)"
-            )
+            return f"`{tool}` is not installed (Debian, Ubuntu: apt-get install {package}; Fedora: dnf install …)"
     ended = run([Step(("true",), Limits(cpu=5, wall=20))], {})
     if not ended.started or ended.exit_code != 0:
         said = (ended.stderr.strip().splitlines() or ["no message"])[-1]
@@ -140,6 +139,11 @@ def _supports(path: str) -> str:
     return subprocess.run(["bwrap", "--help"], capture_output=True, text=True, check=False, env={"PATH": path}).stdout
 
 
+def bubblewrap_version() -> str:
+    """Return what bubblewrap says of its version."""
+    return subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+
+
 def command(box: Box, files: Mapping[str, int], limits: Limits, status: int, seccomp: int | None) -> list[str]:
     """Return the bubblewrap command of a box, without the program's own.
 
@@ -154,7 +158,7 @@ def command(box: Box, files: Mapping[str, int], limits: Limits, status: int, sec
     out += ["bwrap", "--unshare-user", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent"]
     out += ["--new-session", "--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "box", "--clearenv"]
     out += [] if box.network else ["--unshare-net"]
-    out += [] if box.processes_shared else ["--unshare-pid"]
+    out += [] if box.host_processes else ["--unshare-pid"]
     out += ["--disable-userns"] if "--disable-userns" in _supports(os.environ.get("PATH", os.defpath)) else []
     variables = {"PATH": PATH, "HOME": BOX, "LANG": "C.UTF-8", "TMPDIR": "/tmp", **dict(box.environment)}  # noqa: S108
     for name, value in variables.items():
@@ -172,10 +176,10 @@ def command(box: Box, files: Mapping[str, int], limits: Limits, status: int, sec
             out += ["--ro-bind", str(path), str(path)]
     for source, inside in box.readonly:
         out += ["--ro-bind", source, inside]
-    out += ["--proc", "/proc"] if not box.processes_shared else ["--dev-bind", "/proc", "/proc"]
+    out += ["--proc", "/proc"] if not box.host_processes else ["--dev-bind", "/proc", "/proc"]
     out += ["--dev", "/dev", *tmpfs, "/dev/shm", "--remount-ro", "/dev", *tmpfs, "/tmp", *tmpfs, BOX]  # noqa: S108
-    if box.home:
-        out += ["--dev-bind-try", str(Path.home()), str(Path.home()), "--ro-bind", "/etc", "/etc"]
+    if box.host_files:
+        out += ["--bind", tempfile.gettempdir(), tempfile.gettempdir()]
     for name, descriptor in files.items():
         out += ["--file", str(descriptor), f"{BOX}/{name}"]
     out += ["--chdir", BOX, "--remount-ro", "/", "--json-status-fd", str(status)]

@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from fusebench.evaluate.sandbox.jail import Ended, Limits, run
-from fusebench.evaluate.sandbox.languages import RUN, Language, find_language, missing
+from fusebench.evaluate.sandbox.language import RUN, Language
+from fusebench.evaluate.sandbox.languages import find_language
 
 STATUSES = ("ok", "wrong", "compile_error", "timeout", "unavailable", "error")
 """`unavailable`: sandbox or toolchain missing; `error`: the sandbox itself failed, twice. Neither is a wrong answer."""
 
 CPU_EXIT = 128 + signal.SIGXCPU
+KILL_EXIT = 128 + signal.SIGKILL
 TRIES = 3
 
 
@@ -65,8 +67,10 @@ def run_programs(
     Raises:
         DataError: a language that has no runner.
     """
+    from fusebench.evaluate.sandbox.gate import ready
+
     different = list(dict.fromkeys(programs))
-    blocked = {name: missing(name) for name in {p.language for p in different}}
+    blocked = {name: ready(name) for name in {p.language for p in different}}
     outcomes = {
         p: Outcome("unavailable", stderr=reason) for p in different if (reason := blocked[p.language]) is not None
     }
@@ -86,17 +90,19 @@ def run_one(program: Program, limits: Limits = RUN) -> Outcome:
     for _ in range(TRIES):
         ended = run(language.steps(limits), {language.file: program.source.encode()}, language.box())
         if ended.started and (ended.exit_code is not None or ended.killed):
-            return Outcome(verdict(language, ended), ended.exit_code, ended.stdout, ended.stderr, ended.wall)
+            return Outcome(verdict(language, ended, limits), ended.exit_code, ended.stdout, ended.stderr, ended.wall)
     return Outcome("error", None, ended.stdout, ended.stderr, ended.wall)
 
 
-def verdict(language: Language, ended: Ended) -> str:
+def verdict(language: Language, ended: Ended, limits: Limits = RUN) -> str:
     """Return the status of a program from the way it ended."""
     compiling = bool(language.compile) and ended.step == 0
-    if ended.killed == "wall" or ended.exit_code == CPU_EXIT:
+    # Go and others catch SIGXCPU; the hard limit, a second later, then kills them.
+    out_of_cpu = ended.exit_code == CPU_EXIT or (ended.exit_code == KILL_EXIT and ended.wall >= limits.cpu)
+    if ended.killed == "wall" or out_of_cpu:
         return "timeout"
     if compiling:
         return "compile_error"
     if ended.exit_code == 0 and not ended.killed:
         return "ok"
-    return "compile_error" if language.unreadable(ended.stderr) else "wrong"
+    return "compile_error" if language.unreadable(ended.stderr + ended.stdout) else "wrong"

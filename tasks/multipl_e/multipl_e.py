@@ -1,0 +1,30 @@
+"""Data and scoring of MultiPL-E (HumanEval translations), for lm-eval's YAML files beside this one."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, load_dataset
+
+from fusebench.evaluate.data import load_local
+from fusebench.evaluate.programs import pass_at_k, program_filter
+
+run_programs = program_filter
+
+
+def dataset(task: str, config: str, data_root: str | None = None, **_: Any) -> dict[str, Dataset]:
+    """Return the problems of one language, of a local folder (data_root, FUSEBENCH_DATA) or of the hub."""
+    root = data_root or os.environ.get("FUSEBENCH_DATA")
+    if root:
+        return {"test": Dataset.from_list(load_local(task, Path(root)))}
+    return {"test": load_dataset("nuprl/MultiPL-E", config, split="test")}
+
+
+def greedy(doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
+    """Return pass@1 of the one greedy program."""
+    return {"pass@1": pass_at_k(results[0], 1)}
+
+
+def sampled(doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
+    """Return the unbiased pass@1 and pass@10 of all samples."""
+    return {"pass@1": pass_at_k(results[0], 1), "pass@10": pass_at_k(results[0], 10)}
