@@ -110,7 +110,7 @@ def test_packed_chunks_are_answered_as_if_alone(name, tokens, blocks):
     model = tiny(name).eval()
     way = choose_way(model, "blocked")
     data = BlockBatches(
-        tokens, blocks, order_of(blocks, seed=0, batch_blocks=2, epochs=1, steps=None), None, pad_id=0, restart=True
+        tokens, blocks, order_of(blocks, seed=0, batch_blocks=2, epochs=1.0, steps=None), None, pad_id=0, restart=True
     )
     batch = data.__getitems__([0, 1])
     packed = model(**model_inputs(model, batch, way)).logits

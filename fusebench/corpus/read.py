@@ -8,7 +8,7 @@ import json
 import lzma
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, Protocol, TextIO, cast, runtime_checkable
 
 from fusebench.errors import DataError
 
@@ -18,6 +18,7 @@ Document = tuple[str, str]
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".parquet", ".txt")
 
 
+@runtime_checkable
 class FileSource(Protocol):
     """What is asked of one entry of `corpus.files`."""
 
@@ -31,6 +32,7 @@ class FileSource(Protocol):
     def limit(self) -> int | None: ...  # noqa: D102
 
 
+@runtime_checkable
 class HubSource(Protocol):
     """What is asked of one entry of `corpus.hub`."""
 

@@ -185,7 +185,7 @@ def offset_ends(
     return np.minimum(np.maximum.accumulate(ends), bytes_before[-1])
 
 
-def byte_positions(text: str) -> Int64[ndarray, " character+1"]:
+def byte_positions(text: str) -> Int64[ndarray, " position"]:
     """Return the byte at which each character of the text begins in UTF-8, and the total."""
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     widths = 1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000)
