@@ -162,12 +162,12 @@ def _shared_prefix(a, a0, a1, b, b0, b1):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _fill_bounds(mask, length, t_masks, t_starts, a, b, bounds):  # type: ignore[no-untyped-def]
-    """Fill `bounds[a:b]`: no target is nearer than its difference of length, or the characters one side lacks."""
+def _fill_bounds(mask, t_masks, a, b, least, bounds):  # type: ignore[no-untyped-def]
+    """Fill `bounds[a:b]`: no target is nearer than the characters one side lacks, nor than `least`."""
+    floor = np.uint64(least)
     for t in range(a, b):
         other = t_masks[t]
-        lacking = max(_popcount(mask & ~other), _popcount(other & ~mask))
-        bounds[t] = min(max(np.int64(lacking), abs(t_starts[t + 1] - t_starts[t] - length)), 255)
+        bounds[t] = max(_popcount(mask & ~other), _popcount(other & ~mask), floor)
 
 
 @njit(cache=True, nogil=True)
@@ -176,8 +176,8 @@ def _search(  # type: ignore[no-untyped-def]
 ):
     """Return the nearest target of one source string, its distance and the number of targets at it.
 
-    Round after round, the targets whose bound equals the round's number are compared; lengths that differ by
-    more than that are not even looked at. A rival at the least distance has a bound of at most that
+    Round after round, the targets whose lower bound equals the round's number are compared; lengths that
+    differ by more than that are not even looked at. A rival at the least distance has a bound of at most that
     distance, so when the rounds stop, every rival was seen.
     """
     length = s1 - s0
@@ -185,31 +185,41 @@ def _search(  # type: ignore[no-untyped-def]
     short = 0 < length <= 64
     best = np.int64(1) << 40
     count, choice, prefix, gap = 0, -1, -1, 0
-    low, high = by_length[min(length, longest + 1)], by_length[min(length, longest + 1)]
-    bound = 0
-    while bound <= min(best, 255):
-        # The last round takes all lengths that are left: their bounds were cut at 255.
-        reach = longest + length if bound == 255 else bound
-        new_low = by_length[min(max(length - reach, 0), longest + 1)]
-        new_high = by_length[min(length + reach, longest) + 1]
-        _fill_bounds(mask, length, t_masks, t_starts, new_low, low, bounds)
-        _fill_bounds(mask, length, t_masks, t_starts, max(high, low), new_high, bounds)
-        low, high = new_low, max(new_high, high)
-        for t in range(low, high):
-            if bounds[t] != bound:
+    words = bounds.view(np.uint64)
+    low = high = by_length[min(length, longest + 1)]
+    for bound in range(longest + length + 1):
+        if bound > best:
+            break
+        new_low = by_length[min(max(length - bound, 0), longest + 1)]
+        new_high = max(by_length[min(length + bound, longest) + 1], high)
+        # Bounds are bytes; among the far ones (rare, very long tokens) a bound may be too small, never too large.
+        _fill_bounds(mask, t_masks, new_low, low, min(bound, 254), bounds)
+        _fill_bounds(mask, t_masks, high, new_high, min(bound, 254), bounds)
+        low, high = new_low, new_high
+        pattern = np.uint64(min(bound, 254)) * np.uint64(0x0101010101010101)
+        for word in range(low >> 3, (high + 7) >> 3):
+            # Eight bounds at a time: a zero byte in `same` is a bound of this round.
+            same = words[word] ^ pattern
+            if (same - np.uint64(0x0101010101010101)) & ~same & np.uint64(0x8080808080808080) == 0:
                 continue
-            t0, t1 = t_starts[t], t_starts[t + 1]
-            distance = _myers(peq, length, t_codes, t0, t1) if short else _levenshtein(s_codes, s0, s1, t_codes, t0, t1)
-            if distance > best:
-                continue
-            if distance < best:
-                best, count, choice, prefix, gap = distance, 0, -1, -1, 0
-            count += 1
-            shared = _shared_prefix(s_codes, s0, s1, t_codes, t0, t1) if by_prefix else 0
-            off = abs(t1 - t0 - length) if by_prefix else 0
-            if shared > prefix or (shared == prefix and (off < gap or (off == gap and t_rank[t] < t_rank[choice]))):
-                choice, prefix, gap = t, shared, off
-        bound += 1
+            for t in range(max(low, word * 8), min(high, word * 8 + 8)):
+                if bounds[t] != min(bound, 254):
+                    continue
+                bounds[t] = 255
+                t0, t1 = t_starts[t], t_starts[t + 1]
+                if short:
+                    distance = _myers(peq, length, t_codes, t0, t1)
+                else:
+                    distance = _levenshtein(s_codes, s0, s1, t_codes, t0, t1)
+                if distance > best:
+                    continue
+                if distance < best:
+                    best, count, choice, prefix, gap = distance, 0, -1, -1, 0
+                count += 1
+                shared = _shared_prefix(s_codes, s0, s1, t_codes, t0, t1) if by_prefix else 0
+                off = abs(t1 - t0 - length) if by_prefix else 0
+                if shared > prefix or (shared == prefix and (off < gap or (off == gap and t_rank[t] < t_rank[choice]))):
+                    choice, prefix, gap = t, shared, off
     return choice, best, count
 
 
@@ -237,7 +247,8 @@ def nearest(  # type: ignore[no-untyped-def]
     their place in the target's own order, lower is better.
     """
     peq = np.zeros(alphabet, dtype=np.uint64)
-    bounds = np.empty(len(t_masks), dtype=np.uint8)
+    # Whole words of eight, so that they can be compared eight at a time.
+    bounds = np.full((len(t_masks) + 7) // 8 * 8, 255, dtype=np.uint8)
     for s in range(first, last):
         s0, s1 = s_starts[s], s_starts[s + 1]
         short = 0 < s1 - s0 <= 64
