@@ -179,3 +179,26 @@ def test_every_definition_that_local_data_feeds_is_one_of_lm_evals():
 
     definitions = {source.definition for source in SOURCES.values() if source.definition}
     assert [d for d in definitions if not (lm_eval_tasks_folder() / d).is_file()] == []
+
+
+def test_a_run_killed_at_half_of_its_generations_ends_like_one_that_was_not(folder, tmp_path, monkeypatch):
+    from fusebench.evaluate import language_model
+
+    run = SuiteRun(find_suite("toy_bbh"), 8)
+    whole = evaluate(folder, run, out=tmp_path / "whole")
+    calls, plain = [], language_model.generate
+
+    def killed(*args, **more):
+        calls.append(len(args[1]))
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return plain(*args, **more)
+
+    monkeypatch.setattr(language_model, "generate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(folder, run, out=tmp_path / "half")
+    done = sum(calls[:2])
+    calls.clear()
+    monkeypatch.setattr(language_model, "generate", lambda *a, **m: calls.append(len(a[1])) or plain(*a, **m))
+    assert evaluate(folder, run, out=tmp_path / "half") == whole
+    assert sum(calls) == len(whole) - done

@@ -93,7 +93,7 @@ PROBES = (
             "for started in range(3000):\n"
             "    print(started, end=' ')\n"
             "    if os.fork() == 0:\n"
-            "        time.sleep(60)\n"
+            "        time.sleep(10)\n"
             "        os._exit(0)\n"
             "print('ESCAPED')"
         ),
@@ -129,7 +129,7 @@ PROBES = (
             "if os.fork() == 0:\n"
             "    os.setsid()\n"
             "    if os.fork() == 0:\n"
-            "        os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(300)', TOKEN])\n"
+            "        os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(20)', TOKEN])\n"
             "    os._exit(0)\n"
             "time.sleep(0.3)"
         ),

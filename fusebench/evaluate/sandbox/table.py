@@ -26,7 +26,7 @@ CPP = Language(
     ),
 )
 _GO_HEAD = 'package main_test\n\nimport "testing"\n\n'
-_GO_PACKAGES = [
+_GO_PACKAGES = (
     "bytes.NewBuffer",
     "crypto/md5.New",
     "errors.New",
@@ -42,7 +42,7 @@ _GO_PACKAGES = [
     "time.Now",
     "unicode.IsLetter",
     "unicode/utf8.RuneLen",
-]
+)
 _GO_LIBRARY = "\n".join(
     [
         'package main_test\n\nimport (\n"testing"',

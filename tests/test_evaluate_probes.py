@@ -1,0 +1,50 @@
+"""The attacks on the sandbox, and what an attack that succeeds does to scoring."""
+
+import pytest
+
+from fusebench.evaluate.sandbox import Program, available, gate, run_programs
+from fusebench.evaluate.sandbox.jail import Box
+from fusebench.evaluate.sandbox.probes import PROBES, run_probes, verdict_of
+
+pytestmark = pytest.mark.skipif(available() is not None, reason=f"no sandbox: {available()}")
+
+
+def through(box: Box) -> set[str]:
+    return {result.name for result in run_probes(box) if not result.contained}
+
+
+def test_all_fourteen_attacks_are_contained():
+    results = run_probes()
+    assert len(results) == len(PROBES) == 14
+    assert verdict_of(results) is None
+
+
+@pytest.mark.parametrize(
+    ("weakness", "seen_by"),
+    [
+        ("network", "network"),
+        ("host_files", "read secrets"),
+        pytest.param("host_processes", "background child", marks=pytest.mark.slow),
+    ],
+)
+def test_a_weakened_sandbox_is_seen(weakness, seen_by):
+    assert seen_by in through(Box(**{weakness: True}))
+
+
+def test_an_attack_that_succeeds_blocks_scoring(monkeypatch):
+    results = run_probes(Box(network=True))
+    monkeypatch.setattr(gate, "sandbox_holds", lambda: verdict_of(results))
+    (outcome,) = run_programs([Program("python", "")])
+    assert outcome.status == "unavailable"
+    assert "network" in outcome.stderr
+
+
+def test_a_runner_that_fails_its_self_test_makes_its_language_unavailable(monkeypatch):
+    import dataclasses
+
+    from fusebench.evaluate.sandbox.language import SelfTest
+    from fusebench.evaluate.sandbox.table import LANGUAGES, PYTHON
+
+    lenient = dataclasses.replace(PYTHON, test=SelfTest(ok="", wrong="pass", broken="", endless=""))
+    monkeypatch.setitem(LANGUAGES, "python", lenient)
+    assert "wrong test program" in (gate._self_test("python") or "")
