@@ -51,8 +51,8 @@ def test_best_is_sought_within_a_line_where_rows_stand_across() -> None:
 
 
 def test_equal_values_are_all_best_and_a_missing_one_never() -> None:
-    assert best([SCORE], [0.6], [0.6], [math.nan]) == [[True], [True], [False]]
-    assert best([SCORE], [0.6], [math.nan]) == [[False], [False]]
+    assert best([SCORE], [0.6], [0.6], [0.5], [math.nan]) == [[True], [True], [False], [False]]
+    assert best([SCORE], [0.6], [0.6], [math.nan]) == [[False], [False], [False]]
 
 
 def test_the_bigger_model_does_not_compete(report: RunReport) -> None:

@@ -183,3 +183,8 @@ def test_evidence_names_numbers_and_p_values() -> None:
     comparisons = pd.DataFrame([gap("fusion", "em", OVERALL, 0.05, True)], columns=list(COMPARISON_COLUMNS))
     claim = claims([CLM, FUSION, EM], comparisons, [], SUITES)[3]
     assert "+5.0 points" in claim.evidence[0] and "p = 0.002" in claim.evidence[0] and "n = 100" in claim.evidence[0]
+
+
+def test_c2_is_undecided_where_clm_itself_learned_nothing() -> None:
+    shares = [replace(share(OVERALL, 0.0, 0.0, 0.0), learned=False)]
+    assert verdict("C2", ROWS, [], shares) == "undecided"

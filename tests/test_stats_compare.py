@@ -111,3 +111,13 @@ def test_two_equal_rows_are_never_told_apart(samples: pd.DataFrame) -> None:
 
 def test_an_unknown_row_is_passed_over(samples: pd.DataFrame) -> None:
     assert run(samples, [("main", "fusion", "nobody")]).empty
+
+
+def test_an_average_of_tasks_without_any_difference_still_has_an_interval(samples: pd.DataFrame) -> None:
+    twin = samples[samples["row"] == "clm"].assign(row="twin")
+    got = run(pd.concat([samples, twin]), [("main", "twin", "clm")])
+    for suite in ("toy_code", OVERALL):
+        row = one(got, "twin", "clm", suite)
+        assert row["low"] < 0 < row["high"]
+    bits = one(got, "twin", "clm", "perplexity")
+    assert bits["low"] == bits["high"] == 0

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fusebench.artifacts import RowInfo
@@ -85,3 +86,15 @@ def test_without_clm_the_target_is_the_baseline_and_every_row_is_compared_once()
 
 def test_no_rows_give_no_layout() -> None:
     assert layouts([]) == [] and planned_pairs([RowInfo("e", "a", "model", "target")]) == []
+
+
+def test_a_baseline_that_stays_where_it_began_is_said_to_have_learned_nothing() -> None:
+    samples, rows = RUN["samples"](), RUN["rows"]()
+    assert all(
+        s.learned for s in analyse(samples, rows, RUN["TITLES"], bootstrap=100).shares if s.suite == "perplexity"
+    )
+    final = (samples["row"] == "clm") & (samples["step"] == -1)
+    start = samples[(samples["row"] == "target") & (samples["experiment"] == "main")]
+    flat = pd.concat([samples[~final], start.assign(row="clm", tokens=300_000).astype({"row": "string"})])
+    flat_shares = analyse(flat, rows, RUN["TITLES"], bootstrap=100).shares
+    assert flat_shares and not any(s.learned for s in flat_shares)

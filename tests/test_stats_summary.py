@@ -158,3 +158,11 @@ def test_estimates_use_wilson_for_answers_and_a_bootstrap_for_bits() -> None:
     error = value(summarise(samples), "a", "p", "d", "stderr")
     width = value(table, "a", "p", "d", "high") - value(table, "a", "p", "d", "low")
     assert width == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_an_average_of_only_wrong_answers_is_not_certain_to_be_zero() -> None:
+    samples = frame(*(("a", "s", task, i, "acc", 0.0) for task in ("t1", "t2") for i in range(10)))
+    table = estimate(samples, confidence=0.95, bootstrap=100, seed=0).table
+    low, high = (value(table, "a", "s", AVERAGE, end) for end in ("low", "high"))
+    single = value(table, "a", "s", "t1", "high")
+    assert low == 0 and high == pytest.approx(single / np.sqrt(2))

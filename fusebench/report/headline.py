@@ -85,8 +85,11 @@ def _answer(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> 
         found = numbers.value(name, suite)
         return order * float(found["value"]) if found else float("-inf")
 
-    best = max(tried, key=lambda row: rank(row.name))
-    which = f"the best of the {len(tried)} methods tried is {best.name} with {show(best.name)}"
+    top = max(rank(row.name) for row in tried)
+    winners = [row.name for row in tried if top - rank(row.name) < 1e-12]
+    best = " and ".join(winners) if len(winners) < 3 else f"{winners[0]} and {len(winners) - 1} others"
+    verb = "is" if len(winners) == 1 else "are equally"
+    which = f"the best of the {len(tried)} methods tried {verb} {best} with {show(winners[0])}"
     taken = [row for row in layout.of("target", "source") if rank(row.name) > rank(main.name)]
     remark = ""
     if taken:
@@ -96,10 +99,10 @@ def _answer(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> 
         (main.name, show(main.name)),
         (base.name, show(base.name)),
         ("Difference", f"{difference_text(gap, _column(numbers.metric(suite)))} {unit}"),
-        ("Best method", f"{best.name}, {show(best.name)}"),
+        ("Best method", f"{best}, {show(winners[0])}"),
     ]
     share = next((s for s in report.analysis.shares if (s.experiment, s.suite) == (layout.experiment, suite)), None)
-    if share is not None:
+    if share is not None and share.learned:
         facts.append((f"Tokens to reach {share.baseline}'s final score", share_text(share.share)))
     return Headline(answer, f"{start}: {scores}, {end}; {which}.", remark, facts)
 

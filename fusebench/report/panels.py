@@ -15,7 +15,7 @@ from fusebench.report.formats import count, number
 from fusebench.report.run_report import RunReport
 from fusebench.stats.choices import ALL, wins
 from fusebench.stats.claims import share_text
-from fusebench.stats.efficiency import curve
+from fusebench.stats.efficiency import TokenShare, curve
 from fusebench.stats.metrics import lower_is_better
 from fusebench.stats.rowgroups import Layout
 from fusebench.stats.summary import OVERALL
@@ -70,11 +70,13 @@ def curve_figures(report: RunReport) -> list[Figure]:
             if frames:
                 title = "All suites" if suite == OVERALL else report.suite_title(suite)
                 share = shares.get((layout.experiment, suite))
-                found.append(_curve(layout, suite, title, frames, share.share if share else float("nan")))
+                found.append(_curve(layout, suite, title, frames, share))
     return found
 
 
-def _curve(layout: Layout, suite: str, title: str, frames: list[tuple[str, str, pd.DataFrame]], share: float) -> Figure:
+def _curve(
+    layout: Layout, suite: str, title: str, frames: list[tuple[str, str, pd.DataFrame]], share: TokenShare | None
+) -> Figure:
     bits = lower_is_better(str(frames[0][2]["metric"].iloc[0]))
     series = [
         Series(name, kind, *(frame[c].astype(float).tolist() for c in ("tokens", "value", "low", "high")))
@@ -83,14 +85,13 @@ def _curve(layout: Layout, suite: str, title: str, frames: list[tuple[str, str, 
     goal = next((s.value[-1] for s in series if s.kind == "clm"), float("nan"))
     budget = next((s.tokens[-1] for s in series if s.kind == "clm"), float("nan"))
     unit = "lower is better" if bits else "percent"
-    caption = "" if share != share else _reached(share)  # noqa: PLR0124
+    caption = "" if share is None else _reached(share)
+    at = share.share * budget if share is not None and share.learned else float("nan")
     say = ". ".join(
         f"{s.name} goes from {number(s.value[0], bits=bits)} to {number(s.value[-1], bits=bits)}" for s in series
     )
     slug = f"curve-{layout.experiment}-{suite}".replace(" ", "-")
-    svg = curves(
-        slug, f"{title} by tokens trained on", f"{say}. {caption}", series, bits=bits, goal=goal, at=share * budget
-    )
+    svg = curves(slug, f"{title} by tokens trained on", f"{say}. {caption}", series, bits=bits, goal=goal, at=at)
     body = [
         [f"{s.name}, {count(t)}", number(v, bits=bits), f"{number(lo, bits=bits)}–{number(hi, bits=bits)}"]
         for s in series
@@ -99,10 +100,12 @@ def _curve(layout: Layout, suite: str, title: str, frames: list[tuple[str, str, 
     return Figure(slug, f"{title}, {unit}", caption, svg, ["Row, tokens", "Value", "Interval"], body)
 
 
-def _reached(share: float) -> str:
-    if share == float("inf"):
+def _reached(share: TokenShare) -> str:
+    if not share.learned:
+        return "CLM does not end significantly above the start, so there is nothing to reach."
+    if share.share == float("inf"):
         return "Fusion ends below CLM's final score."
-    return f"Fusion is at CLM's final score, for good, after {share_text(share)} of CLM's tokens."
+    return f"Fusion is at CLM's final score, for good, after {share_text(share.share)} of CLM's tokens."
 
 
 def win_figures(report: RunReport) -> list[Figure]:

@@ -105,7 +105,7 @@ class Table:
 
 
 def mark_best(table: Table) -> Table:
-    """Return the table with the best cells marked; all of several equal ones, none where fewer than two compete."""
+    """Return the table with the best cells marked; all of several equal ones, none where all are equal."""
     lines = [list(line.cells) for line in table.lines]
     if table.across:
         for number, cells in enumerate(lines):
@@ -121,10 +121,11 @@ def mark_best(table: Table) -> Table:
 
 def _mark(lines: list[list[Cell]], places: Sequence[tuple[int, int]], column: Column | None) -> None:
     there = [(n, k) for n, k in places if lines[n][k].value == lines[n][k].value]
-    if column is None or len(there) < 2:
+    if column is None:
         return
     sign = -1 if column.bits else 1
-    top = max(sign * lines[n][k].value for n, k in there)
-    for n, k in there:
+    top = max((sign * lines[n][k].value for n, k in there), default=0.0)
+    worst = min((sign * lines[n][k].value for n, k in there), default=0.0)
+    for n, k in there if top - worst > 1e-12 else []:
         if abs(sign * lines[n][k].value - top) < 1e-12:
             lines[n][k] = replace(lines[n][k], best=True)

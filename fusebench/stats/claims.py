@@ -8,6 +8,7 @@ C1  Fusion is compared with the target, every source and CLM on each of the thre
     rule. undecided: else, or where a suite is missing and no rival wins.
 C2  The share of CLM's tokens that fusion needs to reach CLM's final score (mean over the score suites).
     supported: the whole interval is under 1. contradicted: the whole interval is over 1 (it ends below).
+    undecided: else, or where CLM itself does not end significantly above the start.
 C3  The fusion row with most sources against every row with fewest. supported: significantly better than
     each. contradicted: significantly worse than one. undecided: else.
 C4, C5, C6  One pair each (MinED - EM, MinCE - AvgCE, fusion - distillation), on the mean over the score
@@ -77,7 +78,8 @@ RULES = {
     "C1": "Supported if, on each of the three suites and against each rival, fusion is better on more than half of "
     "the tasks and its suite average is significantly better; contradicted if a rival wins a suite by that rule.",
     "C2": "Supported if the whole interval of the share of CLM's tokens that fusion needs is under 100 %; "
-    "contradicted if it is over 100 %, which is when fusion ends below CLM.",
+    "contradicted if it is over 100 %, which is when fusion ends below CLM. Undecided where CLM itself "
+    "learned nothing.",
     "C3": "Supported if the row with most sources is significantly better than every row with fewest; contradicted "
     "if it is significantly worse than one.",
     "C4": "Supported if MinED is significantly better than EM with all else equal, contradicted if worse.",
@@ -275,10 +277,13 @@ def _tokens(all_layouts: Sequence[Layout], shares: Sequence[TokenShare], suites:
     evidence = [
         f"{_title(suites, s.suite)}: {share_text(s.share)} of CLM's tokens (interval {share_text(s.low)} to "
         f"{share_text(s.high)}; {s.points} points of training)"
+        + ("" if s.learned else "; CLM does not end significantly above the start")
         for s in here
     ]
     decides = next((s for s in here if not lower_is_better(s.metric)), here[0])
     span = f"{share_text(decides.low)} to {share_text(decides.high)}"
+    if not decides.learned:
+        return _claim("C2", UNDECIDED, "CLM does not end significantly above the start: nothing to reach.", evidence)
     if decides.high < 1:
         reason = f"Fusion needs {share_text(decides.share)} of CLM's tokens (interval {span})."
         return _claim("C2", SUPPORTED, reason, evidence)

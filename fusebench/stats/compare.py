@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Float64
 from numpy import ndarray
 
-from fusebench.stats.intervals import percentiles
+from fusebench.stats.intervals import Ends, percentiles, uncollapsed
 from fusebench.stats.metrics import lower_is_better
 from fusebench.stats.multiplicity import adjust
 from fusebench.stats.paired import (
@@ -87,17 +87,19 @@ def compare(
         for panel in group.panels:
             part = _sample(panel, here, bootstrap, seed)
             parts.append(part)
-            records.append(_task_rows(panel, here, part, confidence))
-        average = _mean(parts, here)
+            rows = _task_rows(panel, here, part, confidence)
+            part.ends = (part.observed, rows["low"].to_numpy(dtype=float), rows["high"].to_numpy(dtype=float))
+            records.append(rows)
+        average = _mean(parts, here, confidence)
         metrics = {panel.metric for panel in group.panels}
         metric = metrics.pop() if len(metrics) == 1 else MIXED
-        records.append(_average_rows(group.experiment, group.suite, metric, average, confidence))
+        records.append(_average_rows(group.experiment, group.suite, metric, average))
         if not lower_is_better(metric):
             tops.setdefault(group.experiment, []).append(average)
     for experiment, averages in tops.items():
         if len(averages) > 1:
-            top = _mean(averages, averages[0].pairs)
-            records.append(_average_rows(experiment, OVERALL, MIXED, top, confidence))
+            top = _mean(averages, averages[0].pairs, confidence)
+            records.append(_average_rows(experiment, OVERALL, MIXED, top))
     if not records:
         return pd.DataFrame(columns=list(COMPARISON_COLUMNS))
     out = pd.concat(records, ignore_index=True)
@@ -128,6 +130,7 @@ class _Sampled:
         n: Float64[ndarray, " pair"],
     ) -> None:
         self.pairs, self.observed, self.resampled, self.permuted, self.n = pairs, observed, resampled, permuted, n
+        self.ends: Ends = (observed, observed, observed)
 
 
 def _sides(panel: Panel, pairs: list[tuple[str, str]]) -> tuple[ndarray, ndarray]:
@@ -153,15 +156,18 @@ def _sample(panel: Panel, pairs: list[tuple[str, str]], bootstrap: int, seed: in
     )
 
 
-def _mean(parts: list[_Sampled], pairs: list[tuple[str, str]]) -> _Sampled:
+def _mean(parts: list[_Sampled], pairs: list[tuple[str, str]], confidence: float) -> _Sampled:
     """Return the unweighted mean over strata; NaN where one of them lacks the pair."""
-    return _Sampled(
+    mean = _Sampled(
         pairs,
         np.mean([part.observed for part in parts], axis=0),
         np.mean([part.resampled for part in parts], axis=0),
         np.mean([part.permuted for part in parts], axis=0),
         np.sum([part.n for part in parts], axis=0),
     )
+    low, high = uncollapsed(*percentiles(mean.resampled, confidence), [part.ends for part in parts])
+    mean.ends = (mean.observed, low, high)
+    return mean
 
 
 def _task_rows(panel: Panel, pairs: list[tuple[str, str]], part: _Sampled, confidence: float) -> pd.DataFrame:
@@ -179,8 +185,8 @@ def _task_rows(panel: Panel, pairs: list[tuple[str, str]], part: _Sampled, confi
     return _frame(panel.experiment, panel.suite, panel.task, panel.metric, part, (low, high, p), test)
 
 
-def _average_rows(experiment: str, suite: str, metric: str, part: _Sampled, confidence: float) -> pd.DataFrame:
-    low, high = percentiles(part.resampled, confidence)
+def _average_rows(experiment: str, suite: str, metric: str, part: _Sampled) -> pd.DataFrame:
+    _, low, high = part.ends
     p = permutation_p(part.observed, part.permuted)
     return _frame(experiment, suite, AVERAGE, metric, part, (low, high, p), "stratified_permutation")
 

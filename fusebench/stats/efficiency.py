@@ -26,6 +26,8 @@ class TokenShare:
         share: 1 is as many as the baseline; infinite where fusion ends below it.
         low, high: percentile interval, items resampled.
         points: checkpoints of fusion behind it, the final model counted.
+        learned: the baseline's final score is above the curve's start in almost every resample. If not, there is
+            nothing to reach, and the share says nothing.
     """
 
     experiment: str
@@ -37,6 +39,7 @@ class TokenShare:
     low: float
     high: float
     points: int
+    learned: bool = True
 
 
 def reach(
@@ -140,5 +143,9 @@ def _share(
     tail = (1 - confidence) / 2
     # Order statistics, because infinite shares cannot be interpolated.
     low, high = np.quantile(sampled, [tail, 1 - tail], method="nearest")
+    # Before any training the two are the same model; the tail is that of the interval.
+    learned = tokens[0] > 0 or float(np.mean(draws[:, at[keys[0][0]]] < draws[:, at[clm, -1]])) >= 1 - tail
     own = sum(row == layout.main.name for row, _ in keys[0])
-    return TokenShare(experiment, name, metric, layout.main.name, clm, float(observed[0]), float(low), float(high), own)
+    return TokenShare(
+        experiment, name, metric, layout.main.name, clm, float(observed[0]), float(low), float(high), own, learned
+    )

@@ -66,6 +66,34 @@ def percentiles(
     return low, high
 
 
+Ends = tuple[Float64[ndarray, " column"], Float64[ndarray, " column"], Float64[ndarray, " column"]]
+"""Value, lower and upper end of each column."""
+
+
+def uncollapsed(
+    low: Float64[ndarray, " column"], high: Float64[ndarray, " column"], strata: Sequence[Ends]
+) -> tuple[Float64[ndarray, " column"], Float64[ndarray, " column"]]:
+    """Return the interval of a mean over strata, put together from theirs where the bootstrap's has no width.
+
+    Where all items of a row are alike (all wrong, or two rows never differ) every resample is the same, and a
+    bootstrap would claim certainty. The strata's own intervals (Wilson, Agresti-Min) do not.
+
+    Source: Zou and Donner 2008, "Construction of confidence limits about effect measures" (MOVER).
+    """
+    values, lows, highs = (np.stack(part) for part in zip(*strata, strict=True))
+    below = np.sqrt((np.maximum(values - lows, 0) ** 2).sum(axis=0)) / len(strata)
+    above = np.sqrt((np.maximum(highs - values, 0) ** 2).sum(axis=0)) / len(strata)
+    flat = high - low < 1e-12
+    centre = values.mean(axis=0)
+    return np.where(flat, centre - below, low), np.where(flat, centre + above, high)
+
+
+def _means(panel: Panel) -> Float64[ndarray, " column"]:
+    weights = np.where(panel.scored, panel.weights[:, None], 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nansum(weights * panel.values, axis=0) / weights.sum(axis=0)
+
+
 def estimate(
     samples: pd.DataFrame, *, confidence: float, bootstrap: int, seed: int, panels: Sequence[Group] | None = None
 ) -> Estimates:
@@ -80,7 +108,7 @@ def estimate(
     kept: dict[tuple[str, str], Float64[ndarray, "resample column"]] = {}
     for group in groups(samples) if panels is None else panels:
         all_columns[group.experiment] = group.columns
-        means = []
+        means, ends = [], []
         for panel in group.panels:
             rng = generator(seed, "bootstrap", panel.experiment, panel.suite, panel.task)
             sampled = bootstrap_means(panel, bootstrap, rng)
@@ -90,10 +118,12 @@ def estimate(
                 low, high = wilson(np.nansum(panel.values, axis=0), n, confidence)
             else:
                 low, high = percentiles(sampled, confidence)
+            ends.append((_means(panel), low, high))
             table.append(_rows(group.experiment, group.columns, group.suite, panel.task, low, high))
         average = np.mean(means, axis=0)
         kept[group.experiment, group.suite] = average
-        table.append(_rows(group.experiment, group.columns, group.suite, AVERAGE, *percentiles(average, confidence)))
+        low, high = uncollapsed(*percentiles(average, confidence), ends)
+        table.append(_rows(group.experiment, group.columns, group.suite, AVERAGE, low, high))
     results = _pooled(samples)
     scores = results[(results["task"] == AVERAGE) & (results["suite"] == OVERALL)]
     for experiment in scores["experiment"].unique():
@@ -105,8 +135,8 @@ def estimate(
         columns = all_columns[str(experiment)]
         table.append(_rows(str(experiment), columns, OVERALL, AVERAGE, *percentiles(top, confidence)))
     keys = ["experiment", "method", "step", "suite", "task"]
-    ends = pd.concat(table, ignore_index=True) if table else pd.DataFrame(columns=[*keys, "low", "high"])
-    merged = results.merge(ends, on=keys, how="left")
+    bounds = pd.concat(table, ignore_index=True) if table else pd.DataFrame(columns=[*keys, "low", "high"])
+    merged = results.merge(bounds, on=keys, how="left")
     merged.loc[merged["n"] == 0, ["low", "high"]] = np.nan
     return Estimates(merged[list(ESTIMATE_COLUMNS)], all_columns, kept)
 
