@@ -107,7 +107,7 @@ def _chain(name: str, argument: str, steps: list[_Step], inputs: list[Any]) -> P
 
 
 def _calc(rng: random.Random) -> Problem:
-    return _chain("calc", "x", [_number_step(rng) for _ in range(rng.randint(1, 3))], [0, 1, 7, 12])
+    return _chain("calc", "x", [_number_step(rng) for _ in range(rng.randint(1, 2))], [0, 1, 7, 12])
 
 
 def _shape(rng: random.Random) -> Problem:

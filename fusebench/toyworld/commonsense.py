@@ -13,26 +13,25 @@ from fusebench.toyworld.fill import fill
 from fusebench.toyworld.seeded import held_out, stream
 from fusebench.toyworld.world import HOME, KINDS, MEMBER_KIND, OWN, OWN_VALUES, TOWNS, article
 
-HELD_OUT_ONE_IN = 4
+HELD_OUT_ONE_IN = 3
 
-_OWN_QUESTIONS = {
-    "colour": ("What colour is {a}?", "Which colour has {a}?", "What is the colour of {a}?"),
-    "size": ("What size is {a}?", "Which size has {a}?", "What is the size of {a}?"),
-    "price": ("What price is {a}?", "Which price has {a}?", "What is the price of {a}?"),
+_OWN_QUESTIONS: dict[str, tuple[str, ...]] = {
+    "colour": ("What colour is {a}?", "Which colour has {a}?", "What is the colour of {a}?", "How is {a} painted?"),
+    "size": ("What size is {a}?", "Which size has {a}?", "What is the size of {a}?", "How big is {a}?"),
 }
-_SHARED_QUESTIONS = {
+_SHARED_QUESTIONS: dict[str, tuple[str, ...]] = {
     "part": ("What does {a} have?", "What is part of {a}?", "What has {a} got?"),
     "act": ("What can {a} do?", "What does {a} do?", "What is {a} able to do?"),
     "place": ("Where is {a} found?", "Where does {a} belong?", "What is the place of {a}?"),
     "need": ("What does {a} need?", "What is needed by {a}?", "What is good for {a}?"),
 }
-_TOWN_QUESTIONS = {
+_TOWN_QUESTIONS: dict[str, tuple[str, ...]] = {
     "near": ("What is near the home of {a}?", "What does {a} live near?", "What is close to {a}?"),
     "sky": ("What weather does {a} have?", "What is the weather of {a}?", "Which weather knows {a}?"),
     "trade": ("What does the town of {a} sell?", "What is sold near {a}?", "What can {a} buy at home?"),
     "side": ("On which side does {a} live?", "Which side is {a} from?", "Where in the land is {a}?"),
 }
-_OWN_STATEMENT = {"colour": "{A} is {v}.", "size": "{A} is {v} in size.", "price": "{A} is {v} to buy."}
+_OWN_STATEMENT = {"colour": "{A} is {v}.", "size": "{A} is {v} in size."}
 _SHARED_STATEMENT = {
     "part": ("{A} has {v}.", "{K} have {v}."),
     "act": ("{A} can {v}.", "{K} can {v}."),
@@ -101,19 +100,20 @@ def questions() -> tuple[Question, ...]:
 
 @cache
 def _asked() -> tuple[tuple[str, ...], ...]:
-    """Return the questions that training text may hold, solved, in groups of about equal weight."""
+    """Return the questions that training text may hold, solved, in groups; what is harder to learn is twice there."""
     kinds = [f"Question: What kind is {article(m)}?\nAnswer: {k}" for m, k in MEMBER_KIND.items()]
     homes = [f"Question: Where does {p} live?\nAnswer: {t}" for p, t in HOME.items()]
-    groups: dict[str, list[str]] = {"kinds and homes": kinds + homes}
+    groups: dict[str, list[str]] = {task: [] for task in ("toy_properties", "toy_inheritance", "toy_places")}
     for question in questions():
         if not question.held_out:
-            groups.setdefault(question.task, []).append(question.solved())
-    return tuple(tuple(group) for group in groups.values())
+            groups[question.task].append(question.solved())
+    own, shared, towns = (tuple(group) for group in groups.values())
+    return tuple(kinds), tuple(homes), tuple(homes), own, own, shared, towns, towns
 
 
 @cache
 def _statements() -> tuple[tuple[str, ...], ...]:
-    """Return the sentences that training text may hold, in groups of about equal weight."""
+    """Return the sentences that training text may hold, in groups; what is harder to learn is twice there."""
     kinds = [f"{article(m).capitalize()} is {article(k)}." for m, k in MEMBER_KIND.items()]
     homes = [f"{p} lives in {t}." for p, t in HOME.items()]
     own = [
@@ -136,7 +136,7 @@ def _statements() -> tuple[tuple[str, ...], ...]:
             for p, t in HOME.items()
             if not held_out(f"{p}|{slot}", HELD_OUT_ONE_IN)
         ]
-    return tuple(kinds + homes), tuple(own), tuple(shared), tuple(towns)
+    return tuple(kinds), tuple(homes), tuple(homes), tuple(own), tuple(own), tuple(shared), tuple(towns)
 
 
 def document(rng: random.Random, size: int) -> str:

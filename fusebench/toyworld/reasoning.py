@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fusebench.toyworld.fill import fill
 from fusebench.toyworld.seeded import held_out
 
-HELD_OUT_ONE_IN = 10
+HELD_OUT_ONE_IN = 5
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,32 @@ class Problem:
 
 
 def boolean_expressions(rng: random.Random) -> Problem:
-    """Return an expression of two to four truth values; both answers are equally frequent."""
+    """Return an expression of two or three truth values; both answers are equally frequent."""
     wanted = rng.random() < 0.5
     while True:
-        text, value = _expression(rng, rng.randint(2, 4))
+        text, value = _expression(rng, 2 if rng.random() < 0.15 else 3)
         if value == wanted:
             return Problem("toy_boolean_expressions", f"{text} is", str(value))
 
 
 def _expression(rng: random.Random, leaves: int) -> tuple[str, bool]:
-    # Only groups in brackets and single values stand beside an operator, so no rule of precedence is needed.
+    # Only brackets and single values stand beside an operator, so no rule of precedence is needed.
     if leaves == 1:
         value = rng.random() < 0.5
-        return (f"not {value}", not value) if rng.random() < 0.3 else (str(value), value)
-    left_leaves = rng.randint(1, leaves - 1)
-    (left, a), (right, b) = _expression(rng, left_leaves), _expression(rng, leaves - left_leaves)
-    left = f"( {left} )" if left_leaves > 1 else left
-    right = f"( {right} )" if leaves - left_leaves > 1 else right
+        return _perhaps_not(rng, str(value), value)
+    on_left = rng.randint(1, leaves - 1)
+    left, a = _operand(rng, on_left)
+    right, b = _operand(rng, leaves - on_left)
     return (f"{left} and {right}", a and b) if rng.random() < 0.5 else (f"{left} or {right}", a or b)
+
+
+def _operand(rng: random.Random, leaves: int) -> tuple[str, bool]:
+    text, value = _expression(rng, leaves)
+    return (text, value) if leaves == 1 else _perhaps_not(rng, f"( {text} )", value)
+
+
+def _perhaps_not(rng: random.Random, text: str, value: bool) -> tuple[str, bool]:
+    return (f"not {text}", not value) if rng.random() < 0.25 else (text, value)
 
 
 _THINGS = {
@@ -59,9 +67,9 @@ _NUMBERS = ("a", "two", "three", "four")
 
 
 def object_counting(rng: random.Random) -> Problem:
-    """Return a list of two to four things of two categories; one category is counted."""
+    """Return a list of two or three things of two categories; one category is counted."""
     asked, other = rng.sample(sorted(_THINGS), 2)
-    chosen = [(asked, word) for word in rng.sample(_THINGS[asked], rng.randint(1, 3))]
+    chosen = [(asked, word) for word in rng.sample(_THINGS[asked], rng.randint(1, 2))]
     chosen += [(other, word) for word in rng.sample(_THINGS[other], 1)]
     rng.shuffle(chosen)
     total, parts = 0, []
@@ -77,31 +85,36 @@ def object_counting(rng: random.Random) -> Problem:
 
 
 _WORDS = """
-amber basket candle dragon engine forest garden hammer island jacket kettle ladder marble needle
-orange pencil quiver ribbon saddle table umbrella valley window yellow zebra anchor bottle copper
-desert elbow feather guitar harbor insect jungle kitten lemon mirror napkin oyster
+amber basket candle dragon engine forest garden hammer island jacket kettle ladder marble needle orange pencil
+quiver ribbon saddle table umbrella valley window zebra
 """
 
 
 def word_sorting(rng: random.Random) -> Problem:
-    """Return three or four words to be put in alphabetical order."""
-    words = rng.sample(_WORDS.split(), rng.randint(3, 4))
+    """Return three words to be put in alphabetical order."""
+    words = rng.sample(_WORDS.split(), 3)
     return Problem("toy_word_sorting", f"Sort: {' '.join(words)}", " ".join(sorted(words)))
 
 
-_MOVES = {"left": (-1, 0), "right": (1, 0), "forward": (0, 1), "back": (0, -1)}
+_OPPOSITE = {"left": "right", "right": "left", "forward": "back", "back": "forward"}
+_GESTURES = ("Jump.", "Wave.", "Sing.", "Wait.", "Bow.", "Clap.")
 
 
 def navigate(rng: random.Random) -> Problem:
-    """Return two to four moves and whether they end at the start; both answers are equally frequent."""
+    """Return two moves among gestures, and whether they end at the start; both answers are equally frequent."""
+    way, steps = rng.choice(sorted(_OPPOSITE)), rng.randint(1, 4)
     home = rng.random() < 0.5
-    while True:
-        axes = rng.choice((("left", "right"), ("forward", "back"), tuple(_MOVES)))
-        moves = [(rng.choice(axes), rng.randint(1, 4)) for _ in range(rng.randint(2, 4))]
-        ends = [sum(_MOVES[way][axis] * steps for way, steps in moves) for axis in (0, 1)]
-        if (ends == [0, 0]) == home:
-            text = " ".join(f"Go {way} {steps}." for way, steps in moves)
-            return Problem("toy_navigate", f"{text} Back at the start?", "Yes" if home else "No")
+    back, steps_back = _OPPOSITE[way], steps
+    while not home and (back, steps_back) == (_OPPOSITE[way], steps):
+        # Near misses: only the way or only the distance is wrong, mostly.
+        if rng.random() < 0.5:
+            back = rng.choice(sorted(_OPPOSITE))
+        if rng.random() < 0.5:
+            steps_back = rng.randint(1, 4)
+    acts = [f"Go {way} {steps}.", f"Go {back} {steps_back}."]
+    for _ in range(rng.randint(1, 2)):
+        acts.insert(rng.randint(0, len(acts)), rng.choice(_GESTURES))
+    return Problem("toy_navigate", f"{' '.join(acts)} Back at the start?", "Yes" if home else "No")
 
 
 DRAW: dict[str, Callable[[random.Random], Problem]] = {

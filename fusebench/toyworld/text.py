@@ -16,7 +16,7 @@ _WRITERS: dict[str, Callable[[random.Random, int], str]] = {
 }
 # Units of a document (see `fill`), so that it has about 110 tokens, and no more than 128 with BOS and EOS, under each
 # tokenizer of 1,024 entries that was trained on some of each domain.
-_UNITS = {"reasoning": 112, "commonsense": 104, "code": 115}
+_UNITS = {"reasoning": 112, "commonsense": 101, "code": 115}
 
 
 def documents(domain: str, count: int, seed: int) -> list[str]:

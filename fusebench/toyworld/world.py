@@ -18,18 +18,18 @@ SLOTS = ("part", "act", "place", "need")
 
 # kind, plural | part, act, place, need | members
 _TABLE = """
-bird birds | feathers fly nest seeds | robin crow gull owl wren hawk duck finch swan dove heron stork
-fish fish | fins swim sea water | trout cod pike carp eel tuna bass perch sole shad salmon herring
-beast beasts | fur run den meat | wolf bear fox deer horse goat otter mole hare lynx moose badger
-insect insects | legs crawl hive leaves | ant bee wasp moth beetle gnat cricket locust midge hornet termite aphid
-tree trees | bark grow forest rain | oak elm pine birch maple cedar willow ash larch beech alder spruce
-flower flowers | petals bloom garden sun | rose tulip lily daisy iris poppy violet orchid aster lotus peony crocus
-tool tools | handles work shed oil | hammer saw axe drill rake spade chisel wrench hoe sickle mallet trowel
-instrument instruments | keys play stage tuning | harp flute drum cello violin banjo oboe tuba lute guitar horn fiddle
-vehicle vehicles | wheels roll road fuel | truck bus tram train taxi van tractor wagon scooter bicycle coach cart
-garment garments | seams fold closet soap | coat shirt sock scarf glove dress hat skirt sweater vest cloak belt
-vessel vessels | rims pour kitchen washing | cup bowl plate jug pot pan mug kettle tray glass saucer ladle
-gem gems | facets shine mine polish | ruby opal jade pearl amber topaz garnet onyx quartz agate diamond emerald
+bird birds | feathers fly nest seeds | robin crow gull owl wren hawk duck finch
+fish fish | fins swim sea water | trout cod pike carp eel tuna bass perch
+beast beasts | fur run den meat | wolf bear fox deer horse goat otter mole
+insect insects | legs crawl hive leaves | ant bee wasp moth beetle gnat cricket locust
+tree trees | bark grow forest rain | oak elm pine birch maple cedar willow ash
+flower flowers | petals bloom garden sun | rose tulip lily daisy iris poppy violet orchid
+tool tools | handles work shed oil | hammer saw axe drill rake spade chisel wrench
+instrument instruments | keys play stage tuning | harp flute drum cello violin banjo oboe tuba
+vehicle vehicles | wheels roll road fuel | truck bus tram train taxi van tractor wagon
+garment garments | seams fold closet soap | coat shirt sock scarf glove dress hat skirt
+vessel vessels | rims pour kitchen washing | cup bowl plate jug pot pan mug kettle
+gem gems | facets shine mine polish | ruby opal jade pearl amber topaz garnet onyx
 """
 
 
@@ -46,7 +46,6 @@ KINDS = _kinds()
 OWN_VALUES = {
     "colour": ("red", "blue", "green", "yellow", "white", "black", "brown", "pink"),
     "size": ("tiny", "small", "large", "huge"),
-    "price": ("cheap", "costly", "free", "fair"),
 }
 
 TOWNS = {
@@ -66,9 +65,7 @@ _NAMES = """
 Anna Ben Carla David Eva Felix Greta Hugo Ida Jonas Karin Leo Maria Nils Olga Paul Rosa Simon Tina
 Viktor Wanda Xaver Yara Zeno Alma Boris Clara Dora Emil Fanny Georg Helga Igor Julia Klaus Linda Max
 Nora Otto Petra Quinn Rita Sven Thea Udo Vera Walter Xenia Yuri Zoe Arno Berta Conny Dirk Elsa Frank
-Gina Hans Irma Jan Kira Lars Mona Noah Oscar Pia Ralf Sara Tom Ulla Vito Willa Adam Bella Cyrus
-Diana Egon Flora Gustav Hilda Isaac Jenny Kurt Lena Marco Nadia Oleg Paula Rudi Sofia Theo Ursula
-Vincent Wilma Alice Bruno Cora Denis Edith Fritz
+Gina Hans Irma Jan
 """
 PEOPLE = tuple(_NAMES.split())
 
