@@ -15,7 +15,7 @@ from fusebench.evaluate.generations import GenerationStore
 from fusebench.evaluate.language_model import LanguageModel
 from fusebench.evaluate.perplexity import perplexity_rows
 from fusebench.evaluate.programs import SCORED
-from fusebench.evaluate.sandbox import ready
+from fusebench.evaluate.sandbox.gate import all_ready
 from fusebench.evaluate.suites import Suite, SuiteRun, metric_of
 from fusebench.evaluate.tasks import language_of, load_tasks, quiet
 
@@ -149,7 +149,8 @@ def _size(run: SuiteRun, tasks: dict[str, Any], held_out: Chunks | None) -> int:
 def _task_rows(model: LanguageModel, run: SuiteRun, tasks: dict[str, Any]) -> list[Row]:
     from lm_eval.evaluator import evaluate
 
-    reasons = {name: ready(language) for name, task in tasks.items() if (language := language_of(task))}
+    languages = {name: language for name, task in tasks.items() if (language := language_of(task))}
+    reasons = dict(zip(languages, all_ready(list(languages.values())), strict=True))
     blocked = {name: reason for name, reason in reasons.items() if reason is not None}
     runnable = {name: task for name, task in tasks.items() if name not in blocked}
     samples: dict[str, list[dict[str, Any]]] = {}

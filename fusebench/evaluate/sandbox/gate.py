@@ -7,14 +7,15 @@ run does not attack the sandbox again; only good answers are.
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 from fusebench.evaluate.sandbox.jail import bubblewrap_version
 from fusebench.evaluate.sandbox.languages import find_language, missing
 from fusebench.evaluate.sandbox.probes import run_probes, verdict_of
-from fusebench.evaluate.sandbox.score import Program, run_one
+from fusebench.evaluate.sandbox.score import Program, cores, run_one
 
 EXPECTED = {"ok": "ok", "wrong": "wrong", "broken": "compile_error", "endless": "timeout"}
 
@@ -32,6 +33,14 @@ def ready(name: str) -> str | None:
         return reason
     reason = sandbox_holds()
     return reason if reason is not None else self_test(find_language(name).name)
+
+
+def all_ready(names: Sequence[str]) -> list[str | None]:
+    """Return `ready` of several languages, their self-tests side by side."""
+    if not names or ready(names[0]) is not None:
+        return [ready(name) for name in names]
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(ready, names))
 
 
 @cache

@@ -67,10 +67,11 @@ def run_programs(
     Raises:
         DataError: a language that has no runner.
     """
-    from fusebench.evaluate.sandbox.gate import ready
+    from fusebench.evaluate.sandbox.gate import all_ready
 
     different = list(dict.fromkeys(programs))
-    blocked = {name: ready(name) for name in {p.language for p in different}}
+    named = sorted({p.language for p in different})
+    blocked = dict(zip(named, all_ready(named), strict=True))
     outcomes = {
         p: Outcome("unavailable", stderr=reason) for p in different if (reason := blocked[p.language]) is not None
     }
