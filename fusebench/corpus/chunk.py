@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import count, islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from fusebench.artifacts import Chunks
-from fusebench.corpus.tokenize import template, text_backend
+from fusebench.corpus.tokenize import plain_text, template
 from fusebench.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 SHUFFLE = 4096
 """Documents that are held to draw the next one from: files are often sorted."""
 
-BATCH = 256
+BATCH = 64
 """Documents that are cut at a time."""
+
+LONGEST_TOKEN = 8
+"""Characters of text per token that are allowed for where only so many chunks of a document are wanted."""
 
 PATIENCE = 4096
 """Documents without one of a domain that is still short, after which that domain is taken as exhausted."""
@@ -54,24 +58,29 @@ def cut(
     Raises:
         DataError: there is no text, too little for the held-out part, or `chunk_tokens` is too small.
     """
-    cutter = _Cutter(tokenizers, chunk_tokens)
-    taken = _Taken(max_chunks, held_out_chunks)
-    stream = shuffled(documents, seed)
-    while not taken.full() and (batch := list(islice(stream, BATCH))):
-        wanted = [(domain, text) for domain, text in batch if text.strip() and taken.wants(domain, text)]
-        for (domain, text), pieces in zip(wanted, cutter([text for _, text in wanted]), strict=True):
-            taken.add(domain, text, pieces)
-        taken.seen(batch)
-    if not taken.training and not taken.held_out:
+    iterator = iter(documents)
+    first = list(islice(iterator, SHUFFLE))
+    taken = _Taken(max_chunks, held_out_chunks, [domain for domain, text in first if text.strip()])
+    stream = shuffled(chain(first, iterator), seed)
+    with ExitStack() as stack:
+        cutter = _Cutter(tokenizers, chunk_tokens, stack)
+        while not taken.full() and (batch := list(islice(stream, BATCH))):
+            wanted = [(domain, text) for domain, text in batch if text.strip() and taken.room(domain)]
+            # Of a long document, no more is cut than can be of use.
+            parts = [cutter.prefix(text, taken.room(domain)) for domain, text in wanted]
+            for (domain, text), part, pieces in zip(wanted, parts, cutter(parts), strict=True):
+                taken.add(domain, text, pieces, whole=len(part) == len(text))
+            taken.seen(batch)
+    if not any(taken.training.values()) and not any(taken.held_out.values()):
         raise DataError(
             "the corpus is empty", why="no document with any text was read", fix="check `corpus` in the recipe"
         )
-    short = sorted(d for d in taken.held_out if not taken.training[d])
-    if not any(taken.training.values()):
+    bare = [d for d, held in taken.held_out.items() if held and not taken.training[d]]
+    if bare:
         raise DataError(
-            f"the corpus is too small: nothing is left to train on in {', '.join(f'`{d}`' for d in short)}",
-            why=f"{held_out_chunks} chunks of each domain are held out first",
-            fix="give more text, or make `corpus.held_out_chunks` smaller",
+            f"nothing is left to train on in the domain {', '.join(f'`{d}`' for d in sorted(bare))}",
+            why=f"whole documents are held out first, until there are {held_out_chunks} chunks of each domain",
+            fix="give more documents (a .txt file is one), or make `corpus.held_out_chunks` smaller; 0 holds out none",
         )
     return taken.result()
 
@@ -89,36 +98,48 @@ def shuffled(documents: Iterable[tuple[str, str]], seed: int) -> Iterator[tuple[
     yield from held
 
 
+Document = tuple[list[str], bool]
+"""Chunks, and whether the last of them ends the document."""
+
+
 class _Taken:
     """What has been taken of each domain, and whether it is enough."""
 
-    def __init__(self, max_chunks: int | None, held_out_chunks: int) -> None:
+    def __init__(self, max_chunks: int | None, held_out_chunks: int, domains: Sequence[str]) -> None:
         self.max_chunks, self.held_out_chunks = max_chunks, held_out_chunks
-        self.training: dict[str, list[list[str]]] = {}
-        self.held_out: dict[str, list[list[str]]] = {}
+        self.training: dict[str, list[Document]] = {domain: [] for domain in domains}
+        self.held_out: dict[str, list[Document]] = {domain: [] for domain in domains}
         self.counts: dict[str, int] = defaultdict(int)
         self.held_counts: dict[str, int] = defaultdict(int)
         self._texts: dict[bytes, bool] = {}  # digest of a document -> it is held out
         self._waited = 0
 
-    def wants(self, domain: str, text: str) -> bool:
-        """Return whether a document of the domain can still be of use."""
-        enough = self.max_chunks is not None and self.counts[domain] >= self.max_chunks
-        return self.held_counts[domain] < self.held_out_chunks or not enough
+    def room(self, domain: str) -> int:
+        """Return how many chunks of one more document of the domain can be of use; 0 is none."""
+        held = self.held_out_chunks - self.held_counts[domain]
+        if self.max_chunks is None:
+            return 1 << 40
+        return max(held, self.max_chunks - self.counts[domain], 0)
 
-    def add(self, domain: str, text: str, pieces: list[str]) -> None:
-        """Take a document, for the held-out part as long as that is short."""
+    def add(self, domain: str, text: str, pieces: list[str], *, whole: bool) -> None:
+        """Take a document, for the held-out part as long as that is short.
+
+        Args:
+            domain: of the document.
+            text: all of it; the same text never gets into both parts.
+            pieces: its chunks from the start.
+            whole: whether the last of them ends the document.
+        """
         self.training.setdefault(domain, [])
         self.held_out.setdefault(domain, [])
         digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        short = self.held_counts[domain] < self.held_out_chunks
-        held = self._texts.setdefault(digest, short)
-        if held and short:
-            pieces = pieces[: self.held_out_chunks - self.held_counts[domain]]
-            self.held_out[domain].append(pieces)
-            self.held_counts[domain] += len(pieces)
+        short = self.held_out_chunks - self.held_counts[domain]
+        held = self._texts.setdefault(digest, short > 0)
+        if held and short > 0:
+            self.held_out[domain].append((pieces[:short], whole and len(pieces) <= short))
+            self.held_counts[domain] += len(pieces[:short])
         elif not held:
-            self.training[domain].append(pieces)
+            self.training[domain].append((pieces, whole))
             self.counts[domain] += len(pieces)
 
     def seen(self, batch: list[tuple[str, str]]) -> None:
@@ -155,23 +176,23 @@ def _quotas(available: Mapping[str, int], limit: int | None) -> dict[str, int]:
     return quotas
 
 
-def _in_turn(documents: Mapping[str, list[list[str]]], limit: int | None, numbers: Iterator[int]) -> Chunks:
+def _in_turn(documents: Mapping[str, list[Document]], limit: int | None, numbers: Iterator[int]) -> Chunks:
     texts: list[str] = []
     domains: list[str] = []
     document: list[int] = []
     ends: list[bool] = []
-    quotas = _quotas({d: sum(map(len, items)) for d, items in documents.items()}, limit)
+    quotas = _quotas({d: sum(len(p) for p, _ in items) for d, items in documents.items()}, limit)
     counts = dict.fromkeys(documents, 0)
     waiting = {domain: iter(items) for domain, items in documents.items() if quotas[domain]}
     while waiting:
         domain = min(waiting, key=lambda d: counts[d])
-        pieces = next(waiting[domain])
+        pieces, whole = next(waiting[domain])
         kept = pieces[: quotas[domain] - counts[domain]]
         number = next(numbers)
         texts += kept
         domains += [domain] * len(kept)
         document += [number] * len(kept)
-        ends += [False] * (len(kept) - 1) + [len(kept) == len(pieces)]
+        ends += [False] * (len(kept) - 1) + [whole and len(kept) == len(pieces)]
         counts[domain] += len(kept)
         if counts[domain] == quotas[domain]:
             del waiting[domain]
@@ -181,7 +202,9 @@ def _in_turn(documents: Mapping[str, list[list[str]]], limit: int | None, number
 class _Cutter:
     """Cuts texts so that every tokenizer stays within its room."""
 
-    def __init__(self, tokenizers: Mapping[str, "PreTrainedTokenizerFast"], chunk_tokens: int) -> None:
+    def __init__(
+        self, tokenizers: Mapping[str, "PreTrainedTokenizerFast"], chunk_tokens: int, stack: ExitStack
+    ) -> None:
         self.backends: list[Any] = []
         self.rooms: list[int] = []
         for name, tokenizer in tokenizers.items():
@@ -192,10 +215,18 @@ class _Cutter:
                     why="BOS and EOS are counted",
                     fix="make it at least 16",
                 )
-            self.backends.append(text_backend(tokenizer))
+            self.backends.append(stack.enter_context(plain_text(tokenizer)))
             self.rooms.append(room)
         # Very long texts are cut roughly first: some tokenizers take quadratic time.
         self.segment = max(1 << 14, 32 * chunk_tokens)
+        self.chunk_tokens = chunk_tokens
+
+    def prefix(self, text: str, chunks: int) -> str:
+        """Return the start of a text, ending between words, that is surely long enough for so many chunks."""
+        length = chunks * self.chunk_tokens * LONGEST_TOKEN
+        if len(text) <= length:
+            return text
+        return text[: _last_boundary(_boundaries(text[: length + 1]), 0, length)]
 
     def __call__(self, texts: list[str]) -> list[list[str]]:
         """Return the chunks of each text."""

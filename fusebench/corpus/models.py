@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import math
 import os
 import re
@@ -184,10 +183,16 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
 
     Truncation and padding, which change from call to call, do not enter.
     """
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    state.pop("truncation", None)
-    state.pop("padding", None)
-    return sha256_json(state)
+    backend = tokenizer.backend_tokenizer
+    truncation, padding = backend.truncation, backend.padding
+    backend.no_truncation()
+    backend.no_padding()
+    state = backend.to_str()
+    if truncation is not None:
+        backend.enable_truncation(**truncation)
+    if padding is not None:
+        backend.enable_padding(**padding)
+    return hashlib.sha256(state.encode()).hexdigest()
 
 
 def load_model(ref: str | Path, dtype: str = "auto", device: str | None = None) -> PreTrainedModel:

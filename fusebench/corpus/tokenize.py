@@ -1,8 +1,8 @@
 """Chunks as token ids, each token with the bytes of text that it covers."""
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -44,29 +44,29 @@ def tokenize(chunks: Chunks, tokenizer: "PreTrainedTokenizerFast", *, append_eos
             why="`corpus.append_eos` puts one after every document",
             fix="set `corpus.append_eos: false`, or add `eos_token` to its tokenizer_config.json",
         )
-    backend = text_backend(tokenizer)
     first, _ = template(tokenizer)
-    spelling = _Spelling(tokenizer)
     last = [int(tokenizer.eos_token_id)] if append_eos else []
+    with plain_text(tokenizer) as backend:
+        parts = _encode(backend, chunks, first, last)
+    return _table(parts, len(first), chunks, tokenizer_hash(tokenizer), bool(append_eos))
+
+
+def _encode(backend: Any, chunks: Chunks, first: list[int], last: list[int]) -> list[tuple[ndarray, ndarray]]:
+    spelling = _Spelling(backend)
     parts: list[tuple[ndarray, ndarray]] = []
     texts = iter(zip(chunks.texts, chunks.ends_document, strict=True))
     while batch := list(islice(texts, BATCH)):
         encodings = backend.encode_batch_fast([text for text, _ in batch], add_special_tokens=False)
-        slow = []
-        for (text, ends_document), encoding in zip(batch, encodings, strict=True):
-            ids = np.asarray(encoding.ids, dtype=np.int32)
+        for (text, ends_document), fast in zip(batch, encodings, strict=True):
+            ids = np.asarray(fast.ids, dtype=np.int32)
             ends = spelling.exact_ends(ids, text)
             if ends is None:
-                slow.append(len(parts))
+                # The fast encoding keeps no offsets; the few chunks that need them are encoded again.
+                encoding = backend.encode(text, add_special_tokens=False)
+                ids = np.asarray(encoding.ids, dtype=np.int32)
+                ends = offset_ends(ids, np.asarray(encoding.offsets, dtype=np.int64), text, spelling.lengths)
             parts.append(_framed(ids, ends, text, first, last if ends_document else []))
-        # The fast encoding keeps no offsets; the few chunks that need them are encoded again.
-        for number in slow:
-            text = chunks.texts[number]
-            encoding = backend.encode(text, add_special_tokens=False)
-            ids = np.asarray(encoding.ids, dtype=np.int32)
-            ends = offset_ends(ids, np.asarray(encoding.offsets, dtype=np.int64), text, spelling.lengths)
-            parts[number] = _framed(ids, ends, text, first, last if chunks.ends_document[number] else [])
-    return _table(parts, len(first), chunks, tokenizer_hash(tokenizer), bool(append_eos))
+    return parts
 
 
 def _framed(
@@ -79,8 +79,7 @@ def _framed(
             fix="remove such text from the corpus, or leave out this model",
         )
     total = len(text.encode())
-    inner = np.zeros(len(ids), dtype=np.int64) if ends is None else ends
-    framed = np.concatenate([np.zeros(len(first), dtype=np.int64), inner, np.full(len(last), total, dtype=np.int64)])
+    framed = np.concatenate([np.zeros(len(first), dtype=np.int64), ends, np.full(len(last), total, dtype=np.int64)])
     return np.concatenate([np.asarray(first, dtype=np.int32), ids, np.asarray(last, dtype=np.int32)]), framed
 
 
@@ -103,15 +102,22 @@ def _table(
     return TokenTable(ids, starts, ends, special, offsets, tokenizer)
 
 
-def text_backend(tokenizer: "PreTrainedTokenizerFast") -> Any:
-    """Return a copy of the Rust tokenizer that neither truncates nor pads nor reads special tokens out of text."""
-    from tokenizers import Tokenizer
-
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+@contextmanager
+def plain_text(tokenizer: "PreTrainedTokenizerFast") -> Iterator[Any]:
+    """Yield the Rust tokenizer, which for the time neither truncates nor pads nor reads special tokens out of text."""
+    backend = tokenizer.backend_tokenizer
+    truncation, padding, special = backend.truncation, backend.padding, backend.encode_special_tokens
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = True
-    return backend
+    try:
+        yield backend
+    finally:
+        backend.encode_special_tokens = special
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
 
 
 def template(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int]]:
@@ -126,17 +132,16 @@ def template(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int]
 class _Spelling:
     """Every token's bytes of text, as far as the tokenizer's own parts tell."""
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
-        backend = tokenizer.backend_tokenizer
-        state = json.loads(backend.to_str())
+    def __init__(self, backend: Any) -> None:
         pieces = backend.get_vocab(with_added_tokens=False)
         added = {token.content: id for id, token in backend.get_added_tokens_decoder().items()}
-        kinds = set(re.findall(r'"type":\s*"(\w+)"', json.dumps([state["pre_tokenizer"], state["decoder"]])))
+        parts = [part.__getstate__() for part in (backend.pre_tokenizer, backend.decoder) if part is not None]
+        byte_level = any(b'"ByteLevel"' in part for part in parts)
         size = max([*pieces.values(), *added.values()], default=-1) + 1
         table = [b""] * size
         for content, number in added.items():
             table[number] = content.encode()
-        spell = _byte_level if "ByteLevel" in kinds else _sentence_piece
+        spell = _byte_level if byte_level else _sentence_piece
         for piece, number in pieces.items():
             if piece not in added or "▁" in piece:
                 table[number] = spell(piece)
