@@ -202,3 +202,30 @@ def test_a_run_killed_at_half_of_its_generations_ends_like_one_that_was_not(fold
     monkeypatch.setattr(language_model, "generate", lambda *a, **m: calls.append(len(a[1])) or plain(*a, **m))
     assert evaluate(folder, run, out=tmp_path / "half") == whole
     assert sum(calls) == len(whole) - done
+
+
+def test_direct_bbh_answers_are_compared_without_the_space_before_them(shared):
+    from fusebench.evaluate.tasks import load_tasks
+
+    scores = {}
+    for name in ("bbh_direct_navigate", "bbh_fewshot_navigate"):
+        task = load_tasks([name], data_root=shared / "data")[name]
+        doc = task.eval_docs[0]
+        task.build_all_requests(limit=1)
+        task.instances[0].resps = [f" {doc['target']}"]
+        task.apply_filters()
+        (answer,) = task.instances[0].filtered_resps.values()
+        scores[name] = task.process_results(doc, [answer])["exact_match"]
+    assert scores == {"bbh_direct_navigate": 1.0, "bbh_fewshot_navigate": 0.0}
+
+
+def test_few_shot_examples_are_never_taken_from_local_test_items(tmp_path):
+    from fusebench.evaluate.tasks import load_tasks
+
+    folder = tmp_path / "commonsense"
+    folder.mkdir()
+    items = [{"question": f"q{n}", "passage": "p", "answer": True} for n in range(4)]
+    (folder / "boolq_validation.jsonl").write_text("\n".join(map(json.dumps, items)))
+    with pytest.raises(DataError, match="few-shot"):
+        load_tasks(["boolq"], data_root=tmp_path, shots=2)
+    assert len(load_tasks(["boolq"], data_root=tmp_path)["boolq"].eval_docs) == 4

@@ -24,12 +24,15 @@ class Source:
         test: path of the test items below the data folder, without its ending.
         items: how many there are.
         hub: data set, configuration and split on the hub.
+        strip: compare answers without the white space around them; lm-eval's direct BBH tasks compare the space
+            after `A:` too, so that every answer is wrong.
     """
 
     definition: str
     test: str
     items: int
     hub: tuple[str, str | None, str]
+    strip: bool = False
 
 
 _BBH_SIZES = {"causal_judgement": 187, "penguins_in_a_table": 146, "snarks": 178}
@@ -37,10 +40,14 @@ _MULTIPL_E_SIZES = dict(zip(MULTIPL_E_LANGUAGES, (161, 154, 158, 161, 161, 161, 
 
 SOURCES: dict[str, Source] = {
     **{
-        f"bbh_{style}_{task}": Source(
-            f"bbh/{style}/{task}.yaml", f"bbh/{task}", _BBH_SIZES.get(task, 250), ("SaylorTwift/bbh", task, "test")
+        f"bbh_{name}_{task}": Source(
+            f"bbh/{style}/{task}.yaml",
+            f"bbh/{task}",
+            _BBH_SIZES.get(task, 250),
+            ("SaylorTwift/bbh", task, "test"),
+            strip=name == "direct",
         )
-        for style in ("cot_fewshot", "fewshot")
+        for name, style in (("cot_fewshot", "cot_fewshot"), ("fewshot", "fewshot"), ("direct", "fewshot"))
         for task in BBH_TASKS
     },
     "arc_easy": Source("arc/arc_easy.yaml", "commonsense/arc_easy_test", 2376, ("allenai/ai2_arc", "ARC-Easy", "test")),

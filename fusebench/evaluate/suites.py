@@ -73,7 +73,7 @@ SUITES: dict[str, Suite] = {
         Suite("toy_commonsense", "commonsense", "Toy CommonSense", _toy("commonsense"), "choice"),
         Suite("toy_code", "multipl_e", "Toy MultiPL-E", _toy("code"), "program"),
         Suite("bbh", "bbh", "BIG-Bench Hard", tuple(f"bbh_cot_fewshot_{t}" for t in BBH_TASKS), "generate"),
-        Suite("bbh_direct", "bbh", "BIG-Bench Hard, direct", tuple(f"bbh_fewshot_{t}" for t in BBH_TASKS), "generate"),
+        Suite("bbh_direct", "bbh", "BIG-Bench Hard, direct", tuple(f"bbh_direct_{t}" for t in BBH_TASKS), "generate"),
         Suite("commonsense", "commonsense", "CommonSense", COMMONSENSE_TASKS, "choice"),
         Suite("multipl_e", "multipl_e", "MultiPL-E", tuple(f"multipl_e_{c}" for c in MULTIPL_E_LANGUAGES), "program"),
         Suite(
@@ -88,7 +88,7 @@ SUITES: dict[str, Suite] = {
 }
 PREFIXES = {
     "bbh": "bbh_cot_fewshot_",
-    "bbh_direct": "bbh_fewshot_",
+    "bbh_direct": "bbh_direct_",
     "multipl_e": "multipl_e_",
     "multipl_e_greedy": "multipl_e_greedy_",
 }

@@ -55,7 +55,7 @@ def load_tasks(names: Sequence[str], *, data_root: Path | None = None, shots: in
         shots: few-shot examples; as in lm-eval, a task that says 0 itself keeps 0.
 
     Raises:
-        DataError: unknown task, or its data is neither in the folder nor on the hub.
+        DataError: unknown task, shots that only the hub has, or its data is neither in the folder nor on the hub.
     """
     found: dict[str, Any] = {}
     for name in names:
@@ -64,6 +64,13 @@ def load_tasks(names: Sequence[str], *, data_root: Path | None = None, shots: in
             with quiet():
                 _LOADED[key] = _load(name, data_root)
             for task in _LOADED[key].values():
+                if shots and data_root is not None and name in SOURCES and task.fewshot_cfg.samples is None:
+                    del _LOADED[key]
+                    raise DataError(
+                        f"task `{name}` has no few-shot examples in the data folder",
+                        why="they would have to be test items, and one of them the question itself",
+                        fix="leave `shots` out, or use the hub",
+                    )
                 if shots is not None and task.get_config("num_fewshot") != 0:
                     task.set_config(key="num_fewshot", value=shots)
                 if task.get_config("num_fewshot") is None:
@@ -84,10 +91,7 @@ def _load(name: str, data_root: Path | None) -> dict[str, Any]:
         manager = TaskManager(include_defaults=False, metadata={"data_root": str(data_root)} if data_root else None)
         if own is not None:
             return dict(manager.load([str(own)])["tasks"])
-        definition = lm_eval_tasks_folder() / SOURCES[name].definition
-        if data_root is None:
-            return dict(manager.load([str(definition)])["tasks"])
-        return _load_with_local_data(manager, name, definition)
+        return _load_included(manager, name, data_root)
     except KeyError as error:
         raise DataError(f"unknown task `{name}`", why=str(error).strip("\"'"), fix=suggest(name, SOURCES)) from error
     except (ConnectionError, OSError, ValueError) as error:
@@ -105,22 +109,27 @@ def _own_definition(name: str) -> Path | None:
     return None
 
 
-def _load_with_local_data(manager: Any, name: str, definition: Path) -> dict[str, Any]:
-    # lm-eval's own definition is included, not copied; only where the items come from is replaced.
-    override = {
-        "include": str(definition),
-        "task": name,
-        "dataset_path": "json",
-        "dataset_name": None,
-        "dataset_kwargs": {"task": name},
-        "training_split": None,
-        "fewshot_split": None,
-    }
-    text = yaml.safe_dump(override) + "custom_dataset: !function fusebench.evaluate.tasks.local_dataset\n"
+def _load_included(manager: Any, name: str, data_root: Path | None) -> dict[str, Any]:
+    # lm-eval's own definition is included, not copied; only what a README in tasks/ names is replaced.
+    source = SOURCES[name]
+    override: dict[str, Any] = {"include": str(lm_eval_tasks_folder() / source.definition), "task": name}
+    text = ""
+    if data_root is not None:
+        override |= {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"task": name}}
+        override |= {"training_split": None, "fewshot_split": None}
+        text += f"custom_dataset: !function {__name__}.local_dataset\n"
+    if source.strip:
+        text += "filter_list: [{name: strip, filter: [{function: custom, filter_fn: !function "
+        text += f"{__name__}.strip_answers" + "}, {function: take_first}]}]\n"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{name}.yaml")
-        path.write_text(text)
+        path.write_text(yaml.safe_dump(override) + text)
         return dict(manager.load([str(path)])["tasks"])
+
+
+def strip_answers(resps: Sequence[Sequence[str]], docs: Sequence[object]) -> list[list[str]]:
+    """Return the answers without the white space around them; lm-eval calls this."""
+    return [[text.strip() for text in texts] for texts in resps]
 
 
 def local_dataset(task: str, data_root: str, **_: object) -> dict[str, Any]:
