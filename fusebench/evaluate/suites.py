@@ -204,10 +204,13 @@ def _is_lm_eval_task(name: str) -> bool:
 
 
 def fingerprint(suite: Suite) -> str:
-    """Return a hash of all that defines a suite's items and scores: definitions, code, version of lm-eval."""
+    """Return a hash of what defines a suite's items: task definitions, the toy world's code, version of lm-eval.
+
+    How fusebench itself scores is not part of it: a change there raises the version of the stage `evaluate`.
+    """
     digest = hashlib.sha256(f"{suite} lm-eval {metadata.version('lm-eval')}".encode())
     package = Path(__file__).resolve().parents[1]
-    folders = [package / "evaluate"]
+    folders: list[Path] = []
     if any(task.startswith("toy_") for task in suite.tasks):
         folders += [tasks_folder() / "quickstart", package / "toyworld"]
     if any(task.startswith("multipl_e_") for task in suite.tasks):
