@@ -207,7 +207,7 @@ def vocabulary(inputs: Inputs, params: Params, out: Path, context: Context) -> N
     from fusebench.corpus.models import load_tokenizer
 
     source, target = (load_tokenizer(str(inputs[role])) for role in ("source", "target"))
-    map_vocabulary(source, target, params["method"], params["ties"]).save(out)
+    map_vocabulary(source, target, params["method"], params["ties"], params["spelling"]).save(out)
 
 
 @stage("SparseDistributions(tokens=target, vocab=target)")

@@ -184,7 +184,7 @@ class Builder:
             f"{source} to {target} {align.vocabulary} map",
             "vocabulary",
             inputs=words,
-            params={"method": align.vocabulary, "ties": align.ties},
+            params={"method": align.vocabulary, "ties": align.ties, "spelling": align.spelling},
         )
         return make(
             "align",

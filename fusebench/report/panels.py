@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from fusebench.artifacts import OUTCOMES, RowInfo
+from fusebench.artifacts.alignment import WITH_ROW
 from fusebench.report.build import NAMES
 from fusebench.report.figures import Bar, Series, bars, curves
 from fusebench.report.formats import count, number
@@ -24,7 +25,7 @@ OUTCOME_TEXT = {
     "exact": "the same token exists",
     "mapped": "nearest token by edit distance, a single one",
     "tied": "nearest token, chosen among several equally near",
-    "one_to_many": "several source tokens for one target token",
+    "one_to_many": "several source tokens for one target token; the next gold token instead",
     "fallback": "no source row; the next gold token instead",
 }
 
@@ -165,7 +166,7 @@ def coverage_figures(report: RunReport) -> list[Figure]:
             wide = here.pivot_table(index="source", columns="outcome", values="share", aggfunc="sum", sort=False)
             wide = wide.reindex(columns=list(OUTCOMES)).fillna(0.0)
             names = [name.replace("_", " ") for name in OUTCOMES]
-            real = 1 - wide["fallback"]
+            real = wide[[OUTCOMES[code] for code in WITH_ROW]].sum(axis=1)
             lines = [Bar(str(s), f"{100 * real[s]:.1f} % with a source row", wide.loc[s].tolist()) for s in wide.index]
             body = [[str(s), *(f"{100 * v:.1f} %" for v in wide.loc[s])] for s in wide.index]
             slug = f"coverage-{layout.experiment}-{row}".replace(" ", "-")
