@@ -11,10 +11,10 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
 from fusebench.align import dtw, offset, project, spell
-from fusebench.align.doctor import load_tokenizer
 from fusebench.align.links import Pair
 from fusebench.align.spelling import Spelling
 from fusebench.align.vocabulary import _offered, map_spellings
+from fusebench.corpus.models import load_tokenizer
 
 TOKENS = 2048
 ROWS = 1 << 20

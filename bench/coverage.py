@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from fusebench.align import Pair, link, spell
-from fusebench.align.doctor import load_tokenizer, plain_tokens, read_texts
+from fusebench.align.doctor import plain_tokens, read_texts
 from fusebench.align.vocabulary import map_spellings
 from fusebench.artifacts.alignment import WITH_ROW
+from fusebench.corpus.models import load_tokenizer
 
 HARD = (
     "知识融合的目标是将多个预训练模型的能力结合起来。",

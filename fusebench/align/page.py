@@ -35,7 +35,7 @@ def page(diagnosis: "Diagnosis") -> str:
     """Return the page: shares, worst tokens, and both tokenizations of the texts with their links."""
     s = diagnosis.summary
     title = escape(f"{diagnosis.target} ← {diagnosis.source}")
-    colours = "".join(f".{o}{{border-color:var(--{o})}}.{o} i,td.{o}{{color:var(--{o})}}" for o in OUTCOMES)
+    colours = "".join(f".g.{o}{{border-color:var(--{o})}}.{o} i,td.{o}{{color:var(--{o})}}" for o in OUTCOMES)
     lead = (
         f"{s.positions:,} target positions in {len(diagnosis.texts):,} texts; {s.with_row:.1%} get a source row; "
         f"{s.mass_lost:.2%} of the source's tokens stand for no target token. Sequence {escape(diagnosis.sequence)}, "
@@ -76,7 +76,8 @@ def shares_table(diagnosis: "Diagnosis") -> str:
 def _worst(diagnosis: "Diagnosis") -> str:
     rows = "".join(
         f'<tr><td class="t">{_token(w.token)}</td><td>{w.lost:,}</td><td>{w.count:,}</td>'
-        f'<td class="t">{_token(w.example)}</td><td class="t">{" ".join(_token(t) for t in w.source)}</td></tr>'
+        f'<td class="t">{_token(w.example).replace("▁", " ")}</td>'
+        f'<td class="t">{" ".join(_token(t) for t in w.source)}</td></tr>'
         for w in diagnosis.summary.worst
     )
     head = "".join(
