@@ -47,7 +47,7 @@ def table(chunks=30, longest=25):
 @torch.no_grad()
 def alone(model, tokens, chunk):
     ids = torch.from_numpy(tokens.ids[tokens.span(chunk)].astype(np.int64))[None]
-    return model(ids).logits[0].log_softmax(-1)
+    return model(ids.to(model.device)).logits[0].log_softmax(-1).cpu()
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
