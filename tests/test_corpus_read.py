@@ -7,9 +7,9 @@ import lzma
 import pandas as pd
 import pytest
 
-from fusebench.corpus.read import file_documents, round_robin
+from fusebench.corpus.read import file_documents, hub_documents, round_robin
 from fusebench.errors import DataError
-from fusebench.recipe.sections import FileText
+from fusebench.recipe.sections import FileText, HubText
 
 TEXTS = ["one", "two ä", "three"]
 
@@ -96,3 +96,25 @@ def test_parquet_without_the_column_tells_which_it_has(tmp_path):
 def test_lone_surrogates_are_replaced(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "x\\ud83dy"}\n')
     assert next(file_documents([FileText(path=str(tmp_path / "a.jsonl"))]))[1] == "x?y"
+
+
+def test_a_data_set_that_cannot_be_reached_is_named():
+    with pytest.raises(DataError, match="data set `nobody/nothing`") as caught:
+        list(hub_documents([HubText(name="nobody/nothing")]))
+    assert "corpus.files" in caught.value.fix
+
+
+def test_hub_data_sets_are_streamed_and_limited(monkeypatch):
+    def load(name, config, *, split, streaming):
+        assert streaming
+        return ({"body": f"{name} {i}"} for i in range(10**9))
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    got = list(hub_documents([HubText(name="o/a", field="body", limit=2), HubText(name="b", field="body", limit=1)]))
+    assert got == [("a", "o/a 0"), ("b", "b 0"), ("a", "o/a 1")]
+
+
+def test_a_data_set_without_the_field_tells_which_it_has(monkeypatch):
+    monkeypatch.setattr("datasets.load_dataset", lambda *a, **k: iter([{"body": "x"}]))
+    with pytest.raises(DataError, match="`body`"):
+        list(hub_documents([HubText(name="a")]))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fusebench.train.batches import IGNORED
 
-CHUNK_BYTES = 1 << 26
-"""Logits are taken in slices of about this size, so that few [position, vocabulary] copies live at a time."""
+CHUNK_BYTES = (1 << 22, 1 << 26)
+"""Logits are taken in slices of about this size, on the CPU (near its cache) and elsewhere: few copies at a time."""
 
 
 class Losses(NamedTuple):
@@ -63,8 +63,9 @@ def sparse_loss(
     return Losses(*apply(flat, wanted, ids, logprobs, clm_weight if fused else 1.0))
 
 
-def _slices(rows: int, vocabulary: int) -> list[slice]:
-    step = max(1, CHUNK_BYTES // (4 * vocabulary))
+def _slices(logits: Tensor) -> list[slice]:
+    rows, vocabulary = logits.shape
+    step = max(1, CHUNK_BYTES[logits.device.type != "cpu"] // (4 * vocabulary))
     return [slice(a, min(a + step, rows)) for a in range(0, rows, step)]
 
 
@@ -74,32 +75,40 @@ def _wide(values: Tensor) -> Tensor:
 
 
 class _Rows(NamedTuple):
-    """Rows of one slice in the student's terms; column `vocab` stands for unused entries."""
+    """Rows of one slice, every entry pointing somewhere harmless where it is unused.
+
+    Args:
+        ids: unused entries repeat the row's first used one; in an empty row all are 0.
+        mass: q, 0 where unused.
+        rest: q_rest, 0 in an empty row.
+        used: whether the entry counts.
+        some: whether the row has any entry.
+    """
 
     ids: Tensor
     mass: Tensor
     rest: Tensor
+    used: Tensor
+    some: Tensor
 
     @classmethod
-    def of(cls, ids: Tensor, logprobs: Tensor, vocabulary: int, dtype: torch.dtype) -> "_Rows":
+    def of(cls, ids: Tensor, logprobs: Tensor, dtype: torch.dtype) -> "_Rows":
         used = logprobs > -torch.inf
-        mass = logprobs.to(dtype).exp() * used
-        rest = (1 - mass.sum(-1)).clamp_min(0) * used.any(-1)
-        return cls(torch.where(used, ids.long(), vocabulary), mass, rest)
+        some = used.any(-1)
+        mass = torch.where(used, logprobs.to(dtype).exp(), 0.0)
+        rest = torch.where(some, (1 - mass.sum(-1)).clamp_min(0), 0.0)
+        first = ids.long().gather(-1, used.int().argmax(-1, keepdim=True))
+        return cls(torch.where(used, ids.long(), first) * some[:, None], mass, rest, used, some)
 
-
-def _partition(z: Tensor, rows: _Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the logits at the rows' ids, ln sum exp over all ids, the same over all others, and the rows' tail."""
-    spare = torch.nn.functional.pad(z, (0, 1), value=-torch.inf)
-    at = spare.gather(-1, rows.ids)
-    others = spare.scatter_(-1, rows.ids, -torch.inf).logsumexp(-1)
-    # A row over the whole vocabulary has no others to give rounding's tail to.
-    rest = torch.where(others > -torch.inf, rows.rest, 0.0)
-    return at, torch.logaddexp(others, at.logsumexp(-1)), others, rest
+    def put(self, into: Tensor, values: Tensor) -> Tensor:
+        """Write a value at each used id, in place; unused entries write what stands there or will."""
+        first = values.gather(-1, self.used.int().argmax(-1, keepdim=True))
+        kept = torch.where(self.some[:, None], first, into[:, :1])
+        return into.scatter_(-1, self.ids, torch.where(self.used, values, kept))
 
 
 class _SparseLoss(torch.autograd.Function):
-    """The sums of `sparse_loss` over flat positions; the gradient is rebuilt slice by slice."""
+    """The sums of `sparse_loss` over flat positions; backward goes slice by slice and keeps a few numbers a row."""
 
     @staticmethod
     def forward(
@@ -108,51 +117,59 @@ class _SparseLoss(torch.autograd.Function):
         wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
         clm = torch.zeros((), dtype=wide, device=logits.device)
         fusion = torch.full_like(clm, torch.nan) if ids is None else torch.zeros_like(clm)
-        vocabulary = logits.shape[-1]
-        for part in _slices(*logits.shape):
+        kept: list[tuple[Tensor, Tensor]] = []  # ln sum exp over all ids, and over those outside the row
+        for part in _slices(logits):
             z, y = _wide(logits[part]), targets[part]
             valid = y != IGNORED
             gold = z.gather(-1, y.clamp_min(0)[:, None])[:, 0]
             if ids is None or logprobs is None:
-                clm += ((z.logsumexp(-1) - gold) * valid).sum()
-                continue
-            rows = _Rows.of(ids[part], logprobs[part], vocabulary, wide)
-            at, everything, others, rest = _partition(z, rows)
+                everything = others = z.logsumexp(-1)
+            else:
+                rows = _Rows.of(ids[part], logprobs[part], wide)
+                at = z.gather(-1, rows.ids)
+                others = rows.put(z.clone(), torch.full_like(at, -torch.inf)).logsumexp(-1)
+                inner = torch.where(rows.used, at, -torch.inf).logsumexp(-1)
+                everything = torch.logaddexp(others, inner)
+                inside = torch.where(rows.mass > 0, rows.mass * (everything[:, None] - at), 0.0).sum(-1)
+                outside = torch.where(_tail(rows, others) > 0, rows.rest * (everything - others), 0.0)
+                fusion += ((inside + outside) * valid).sum()
             clm += ((everything - gold) * valid).sum()
-            inside = torch.where(rows.mass > 0, rows.mass * (everything[:, None] - at), 0.0).sum(-1)
-            outside = torch.where(rest > 0, rest * (everything - others), 0.0)
-            fusion += ((inside + outside) * valid).sum()
+            kept.append((everything, others))
         total = clm.clone() if ids is None else weight * clm + (1 - weight) * fusion
-        ctx.save_for_backward(logits, targets, ids, logprobs)
+        ctx.save_for_backward(logits, targets, ids, logprobs, *(torch.cat(k) for k in zip(*kept, strict=True)))
         ctx.weight = weight
         ctx.mark_non_differentiable(clm, fusion)
         return total, clm, fusion
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        logits, targets, ids, logprobs = ctx.saved_tensors
-        weight, vocabulary = ctx.weight, logits.shape[-1]
+        logits, targets, ids, logprobs, all_everything, all_others = ctx.saved_tensors
+        weight = ctx.weight
         result = torch.empty_like(logits)
-        for part in _slices(*logits.shape):
+        for part in _slices(logits):
             z, y = _wide(logits[part]), targets[part]
+            everything, others = all_everything[part], all_others[part]
             scale = (y != IGNORED).to(z.dtype) * gradients[0]
+            out = result[part] if result.dtype == z.dtype else torch.empty_like(z)
+            torch.sub(z, others[:, None], out=out).exp_()
             if ids is None:
-                gradient = torch.softmax(z, -1)
+                out *= scale[:, None]
             else:
-                rows = _Rows.of(ids[part], logprobs[part], vocabulary, z.dtype)
-                gradient = _with_rows(z, rows, weight)
-            gradient.scatter_add_(-1, y.clamp_min(0)[:, None], torch.full_like(z[:, :1], -weight))
-            result[part] = (gradient * scale[:, None]).to(result.dtype)
+                rows = _Rows.of(ids[part], logprobs[part], z.dtype)
+                rest = _tail(rows, others)
+                # p_j pull - (1 - w) q_rest p_j / p_rest, with p_j / p_rest = exp(z_j - others): at most 1 outside K,
+                # however little the student leaves there. Columns of K may overflow; they are written over.
+                pull = weight + (1 - weight) * (rows.mass.sum(-1) + rest)
+                out *= (scale * (pull * (others - everything).exp() - (1 - weight) * rest))[:, None]
+                at = z.gather(-1, rows.ids)
+                inside = (at - everything[:, None]).exp() * pull[:, None] - (1 - weight) * rows.mass
+                rows.put(out, inside * scale[:, None])
+            out.scatter_add_(-1, y.clamp_min(0)[:, None], (-weight * scale)[:, None])
+            if out.dtype != result.dtype:
+                result[part] = out
         return result, None, None, None, None
 
 
-def _with_rows(z: Tensor, rows: _Rows, weight: float) -> Tensor:
-    at, everything, others, rest = _partition(z, rows)
-    pull = weight + (1 - weight) * (rows.mass.sum(-1) + rest)
-    # p_j pull - (1 - w) q_rest p_j / p_rest, with p_j / p_rest = exp(z_j - others): at most 1 outside K, however
-    # little the student leaves there. Columns of K may overflow; they are written over.
-    tail = pull * (others - everything).exp() - (1 - weight) * rest
-    gradient = (z - others[:, None]).exp() * tail[:, None]
-    inside = (at - everything[:, None]).exp() * pull[:, None] - (1 - weight) * rows.mass
-    spare = torch.nn.functional.pad(gradient, (0, 1))
-    return spare.scatter_(-1, rows.ids, inside)[:, :-1]
+def _tail(rows: _Rows, others: Tensor) -> Tensor:
+    # A row over the whole vocabulary has no others to give rounding's tail to.
+    return torch.where(others > -torch.inf, rows.rest, 0.0)
