@@ -13,7 +13,8 @@ SAMPLES = (
     "        return [row for n, row in enumerate(csv.DictReader(file)) if limit is None or n < limit]\n",
     "for (let i = 0; i < items.length; i++) {\n\tif (items[i].price >= 0.5 && !seen.has(items[i].id)) {\n\t\t"
     "total += items[i].price * 1.19;\n\t}\n}\n",
-    "| city | 2019 | 2020 |\n|---|---:|---:|\n| Zürich | 1,538,000 | 1,544,300 |\n| São Paulo | 12,252,023 | 12,325,232 |\n",
+    "| city | 2019 | 2020 |\n|---|---:|---:|\n"
+    "| Zürich | 1,538,000 | 1,544,300 |\n| São Paulo | 12,252,023 | 12,325,232 |\n",
     "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. Le cœur déçu mais l’âme plutôt naïve.",
     "知识融合的目标是将多个预训练模型的能力结合起来。 Кошка спит на окне. 🙂🚀",
 )
