@@ -1,6 +1,8 @@
 """Chunks fit every tokenizer, keep the text, and the held-out part shares nothing with the training part."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -142,3 +144,19 @@ def test_corpus_that_is_all_held_out_is_an_error(tokenizers):
 def test_too_few_chunk_tokens_is_an_error(tokenizers):
     with pytest.raises(DataError, match="chunk_tokens"):
         run(DOCUMENTS, tokenizers, chunk_tokens=4)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=300), min_size=1, max_size=5))
+def test_any_text_is_cut_whole_and_short(tokenizers, texts):
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        return
+    train, _ = run([("d", text) for text in texts], tokenizers)
+    joined = {}
+    for text, number in zip(train.texts, train.documents, strict=True):
+        joined[number] = joined.get(number, "") + text
+    assert sorted(joined.values()) == sorted(texts)
+    for tokenizer in tokenizers.values():
+        lengths = [len(tokenizer.backend_tokenizer.encode(text)) for text in train.texts]
+        assert max(lengths) <= 31  # and an EOS

@@ -227,6 +227,20 @@ def test_a_killed_run_resumes_to_the_same_model(tmp_path, tokenizer, tokens, blo
     assert read[0] == read[1]
 
 
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path, tokenizer, tokens, blocks):
+    def kill(done, total):
+        if done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, tokenizer, tokens, blocks, save_seconds=0.0, progress=kill)
+    (tmp_path / "trainer" / "checkpoint-7").mkdir()
+    (tmp_path / "trainer" / "checkpoint-7" / "model.safetensors").write_bytes(b"half")
+    steps = []
+    run(tmp_path, tokenizer, tokens, blocks, progress=lambda done, total: steps.append(done))
+    assert steps == [5, 6, 7, 8]
+
+
 def test_points_are_evenly_spaced_and_the_last_is_the_model(tmp_path, tokenizer, tokens, blocks):
     candidate = run(tmp_path, tokenizer, tokens, blocks, points=4)
     assert [point.step for point in candidate.checkpoints] == [2, 4, 6]

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 from fusebench.artifacts import Blocks, Candidate, Checkpoint, SparseDistributions, TokenTable
@@ -104,8 +103,10 @@ def train(
     trainer.train(resume_from_checkpoint=_resume(out, recorder))
     seconds = recorder.finish()
     model.config.use_cache = True
-    save_model(model, tokenizer, out / "model", facts=facts)
-    shutil.rmtree(out / "trainer", ignore_errors=True)
+    if trainer.is_world_process_zero():
+        save_model(model, tokenizer, out / "model", facts=facts)
+        shutil.rmtree(out / "trainer", ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
     candidate = Candidate(
         kind="model",
         models=["model"],
@@ -167,6 +168,9 @@ def _arguments(settings: TrainSection, out: Path, steps: int, seed: int) -> Trai
         log_level="error",
         log_level_replica="error",
     )
+    # One process is one device: DataParallel would multiply the batch. Several devices take several processes.
+    if arguments.device.type == "cuda":
+        arguments._n_gpu = 1
     world = max(1, arguments.world_size)
     device = settings.device_batch_blocks or max(1, settings.batch_blocks // world)
     if settings.batch_blocks % (device * world):
@@ -186,10 +190,17 @@ def _facts(settings: TrainSection, seed: int, steps: int) -> dict[str, object]:
 
 
 def _resume(out: Path, recorder: "_Recorder") -> str | None:
-    trainer_folder = out / "trainer"
-    last = get_last_checkpoint(str(trainer_folder)) if trainer_folder.is_dir() else None
-    recorder.start(int(last.rsplit("-", 1)[1]) if last else 0)
-    return last
+    """Return the newest whole checkpoint, or None; one that was cut off while it was written is removed."""
+    found: list[tuple[int, Path]] = []
+    for folder in (out / "trainer").glob("checkpoint-*"):
+        try:
+            # The Trainer writes its state last.
+            found.append((int(json.loads((folder / "trainer_state.json").read_text())["global_step"]), folder))
+        except (OSError, ValueError, KeyError):
+            shutil.rmtree(folder)
+    step, last = max(found, default=(0, None))
+    recorder.start(step)
+    return str(last) if last is not None else None
 
 
 def _as_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
