@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fusebench import __version__
-from fusebench.errors import FusebenchError
+from fusebench.errors import FusebenchError, InputError, suggest
 from fusebench.show import Screen
 
 app = typer.Typer(
@@ -245,6 +245,131 @@ def plan(
         typer.echo(json.dumps(rows, indent=1))
     else:
         screen.plan(found)
+
+
+@app.command("align")
+def align(
+    target: Annotated[str, typer.Argument(help="Hub id, folder, or a bare tokenizer.json(.gz).")],
+    source: Annotated[str, typer.Argument(help="Hub id, folder, or a bare tokenizer.json(.gz).")],
+    texts: Annotated[list[Path] | None, typer.Option("--text", help="A file, aligned as one text.")] = None,
+    corpus: Annotated[
+        list[Path] | None, typer.Option("--corpus", help="jsonl (.gz, .xz) or parquet, a text per record.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use so many texts of a corpus.")] = None,
+    sequence: Annotated[str, typer.Option("--sequence", help="dtw or offset.")] = "dtw",
+    vocabulary: Annotated[str, typer.Option("--vocabulary", help="em or min_ed.")] = "min_ed",
+    preset: Annotated[str, typer.Option("--preset", help="paper or reference.")] = "paper",
+    html: Annotated[Path | None, typer.Option("--html", help="Write the page here too.")] = None,
+    model_root: ModelRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Show how a source's tokens align with a target's: outcomes, what is lost, the worst tokens, a picture."""
+    from fusebench.align.doctor import diagnose, read_texts
+    from fusebench.align.samples import SAMPLES
+    from fusebench.artifacts import atomic_write
+
+    chosen = read_texts([*(texts or []), *(corpus or [])], limit) if texts or corpus else list(SAMPLES)
+    found = diagnose(
+        target,
+        source,
+        chosen,
+        sequence=_one_of("--sequence", sequence, ("dtw", "offset")),
+        vocabulary=_one_of("--vocabulary", vocabulary, ("em", "min_ed")),
+        preset=_one_of("--preset", preset, ("paper", "reference")),
+        model_root=model_root,
+    )
+    if html is not None:
+        atomic_write(html, found.to_html())
+    if as_json:
+        typer.echo(found.to_json())
+    else:
+        Screen(quiet=False).show(found)
+
+
+@app.command()
+def vocabulary(
+    target: Annotated[str, typer.Argument(help="Hub id, folder, or a bare tokenizer.json(.gz).")],
+    source: Annotated[str, typer.Argument(help="Hub id, folder, or a bare tokenizer.json(.gz).")],
+    method: Annotated[str, typer.Option("--vocabulary", help="em or min_ed.")] = "min_ed",
+    preset: Annotated[str, typer.Option("--preset", help="paper or reference.")] = "paper",
+    model_root: ModelRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Map every source token to a target token: its spelling, the edit distance, the number of ties."""
+    from fusebench.align.doctor import vocabulary_report
+
+    found = vocabulary_report(
+        target,
+        source,
+        vocabulary=_one_of("--vocabulary", method, ("em", "min_ed")),
+        preset=_one_of("--preset", preset, ("paper", "reference")),
+        model_root=model_root,
+    )
+    if as_json:
+        typer.echo(found.to_json())
+    else:
+        Screen(quiet=False).show(found)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> Any:
+    if value not in known:
+        raise InputError(
+            f"`{option} {value}` is not known", why="it takes one of a few words", fix=suggest(value, known)
+        )
+    return value
+
+
+@app.command()
+def grade(
+    samples: Annotated[Path, typer.Argument(help="A jsonl file: language, prompt, completion, tests (or program).")],
+    out: Annotated[Path, typer.Option("--out", help="Each line again, with status, exit code and output.")],
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Score programs from anywhere in the sandbox."""
+    from fusebench.evaluate.grade import grade as grade_file
+
+    with Screen(quiet=quiet or as_json) as screen:
+        counts = grade_file(samples, out, progress=screen.progress("programs"))
+    if as_json:
+        typer.echo(json.dumps(counts, indent=1))
+    else:
+        typer.echo("\n".join(f"{status}: {count}" for status, count in counts.items()))
+
+
+data = typer.Typer(no_args_is_help=True, help="Folders of evaluation data, for machines without a hub.")
+app.add_typer(data, name="data")
+
+
+@data.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="A folder of evaluation data.")], as_json: Json = False
+) -> None:
+    """Say what a folder holds, against what each suite should have; exit code 1 where something is missing."""
+    from fusebench.evaluate.data_check import check_data
+
+    _print_data(check_data(folder), as_json)
+
+
+@data.command("pull")
+def data_pull(
+    to: Annotated[Path, typer.Option("--to", help="The folder to fill.")], quiet: Quiet = False, as_json: Json = False
+) -> None:
+    """Fill a folder with the evaluation data of all suites from the hub."""
+    from fusebench.evaluate.data_check import pull_data
+
+    with Screen(quiet=quiet or as_json) as screen:
+        found = pull_data(to, progress=screen.progress("files"))
+    _print_data(found, as_json)
+
+
+def _print_data(found: list[Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([vars(finding) for finding in found], indent=1))
+    else:
+        Screen(quiet=False).data(found)
+    if any(finding.state != "ok" for finding in found):
+        raise typer.Exit(1)
 
 
 @app.command()

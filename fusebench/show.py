@@ -1,7 +1,7 @@
 """What a person sees in the terminal: progress with time left, one line per finished stage, tables."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,29 @@ class Screen:
             self._progress.console.print(line, highlight=False)
             if self._all is not None:
                 self._progress.advance(self._all)
+
+    def progress(self, title: str) -> Callable[[int, int], None]:
+        """Return a function that shows work done of a total."""
+
+        def advance(done: int, total: int) -> None:
+            if self._progress is None:
+                return
+            if title not in self._tasks:
+                self._tasks[title] = self._progress.add_task(title, total=total)
+            self._progress.update(self._tasks[title], completed=done, total=max(1, total))
+
+        return advance
+
+    def show(self, value: Any) -> None:
+        """Print something that knows how it looks in a terminal."""
+        from rich.console import Console
+
+        Console().print(value)
+
+    def data(self, findings: Iterable[Any]) -> None:
+        """Print what a data folder holds."""
+        rows = [[f.state, f.suite, f.name, f"{f.items} of {f.expected}", f.note] for f in findings]
+        self._table(["", "suite", "file", "items", "note"], rows)
 
     def plan(self, found: Iterable[tuple[Any, Any]]) -> None:
         """Print the stages of a plan."""

@@ -15,8 +15,8 @@ _WRITERS: dict[str, Callable[[random.Random, int], str]] = {
     "code": code.document,
 }
 # Units of a document (see `fill`), so that it has about 110 tokens, and no more than 128 with BOS and EOS, under each
-# tokenizer of 1,024 entries that was trained on some of each domain.
-_UNITS = {"reasoning": 112, "commonsense": 101, "code": 115}
+# tokenizer of 1,536 entries that was trained on some of each domain.
+_UNITS = {"reasoning": 108, "commonsense": 112, "code": 107}
 
 
 def documents(domain: str, count: int, seed: int) -> list[str]:

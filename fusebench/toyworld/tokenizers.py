@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 Kind = Literal["byte_bpe", "byte_bpe_gpt2", "unigram"]
 
-# As Llama 3 cuts text, but every digit by itself.
-_LLAMA_WORDS = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+# Like Llama 2: every digit and every newline by itself, words and signs with the space before them.
+_LLAMA_WORDS = Regex(r"\n| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|[^\S\n]+(?!\S)|[^\S\n]+")
 # Letters, a digit, or signs, each with the space before it; further spaces in front are a run of their own.
 _SENTENCEPIECE_WORDS = Regex(r"\n|▁+(?=▁)|▁?\p{L}+|▁?\p{N}|▁?[^▁\p{L}\p{N}\n]+|▁")
 _BOS = "<s>"
@@ -23,7 +23,7 @@ def train_tokenizer(kind: Kind, texts: Iterable[str], vocab_size: int) -> PreTra
     """Return a tokenizer of at most `vocab_size` entries that gives every text back exactly.
 
     Args:
-        kind: `byte_bpe`, byte-level BPE cut like Llama 3 with single digits, `<s>` in front of every text;
+        kind: `byte_bpe`, byte-level BPE cut like Llama 2, digits and newlines by themselves, `<s>` in front of every text;
             `byte_bpe_gpt2`, byte-level BPE cut like GPT-2 but for newlines, which stand alone;
             `unigram`, like SentencePiece with byte fallback: `▁` for a space, `<0x0A>` for a newline.
         texts: to train on.
