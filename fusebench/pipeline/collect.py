@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from fusebench.align.summary import Summary
 from fusebench.artifacts import OUTCOMES, Candidate, FusionChoice, RowInfo, SpanTable, read_manifest, read_samples
 from fusebench.artifacts.manifest import versions
 from fusebench.errors import ArtifactError
@@ -23,6 +24,7 @@ def collect(inputs: Mapping[str, Path], params: Mapping[str, Any], seed: int) ->
     frames: list[pd.DataFrame] = []
     choices: dict[tuple[str, str], FusionChoice] = {}
     coverage: list[dict[str, object]] = []
+    alignments: dict[tuple[str, str, str], Summary] = {}
     for number, (experiment, row) in enumerate(pairs):
         candidate = Candidate.load(inputs[f"method:{number}"])
         place = (experiment.name, row.name)
@@ -34,7 +36,9 @@ def collect(inputs: Mapping[str, Path], params: Mapping[str, Any], seed: int) ->
         prefix = f"align:{number}:"
         for role, folder in inputs.items():
             if role.startswith(prefix):
-                coverage += _coverage(place, role.removeprefix(prefix), folder)
+                source = role.removeprefix(prefix)
+                coverage += _coverage(place, source, folder)
+                alignments[place[0], place[1], source] = Summary.load(folder)
     samples = pd.concat(frames, ignore_index=True)
     samples = pd.concat([samples, *_curve_ends(samples, infos)], ignore_index=True)
     return RunReport(
@@ -54,7 +58,8 @@ def collect(inputs: Mapping[str, Path], params: Mapping[str, Any], seed: int) ->
         confidence=recipe.stats.confidence,
         bootstrap=recipe.stats.bootstrap,
         correction=recipe.stats.correction,
-        notes=[],
+        alignments=alignments,
+        experiment_titles={e.name: e.title or e.name for e in recipe.experiments},
         seconds=_all_seconds(inputs),
     )
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from fusebench.report import formats
 from fusebench.report.build import describe
+from fusebench.report.doctor import alignment_tables
 from fusebench.report.headline import Headline
 from fusebench.report.panels import batch_groups, coverage_figures, curve_figures, win_figures
 from fusebench.report.run_report import RunReport
@@ -80,9 +81,11 @@ def _content(report: RunReport, tables: Sequence[Table], top: Headline) -> dict[
         "shares": [s for s in analysis.shares if isinstance(s, TokenShare)],
         "wins": win_figures(report),
         "coverage": coverage_figures(report),
+        "doctor": alignment_tables(report),
         "claims": analysis.claims,
         "batches": batch_groups(analysis.layouts),
         "layouts": analysis.layouts,
+        "titles": report.experiment_titles,
         "examples": examples(report, shown) if shown is not None else [],
         "items": int(report.samples.drop_duplicates(["suite", "task", "item"]).shape[0]),
         "percent": f"{100 * report.confidence:g}",

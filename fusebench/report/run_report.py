@@ -7,6 +7,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from fusebench.align.summary import Summary
 from fusebench.artifacts import FusionChoice, RowInfo
 from fusebench.stats import Analysis, analyse
 
@@ -27,6 +28,8 @@ class RunReport:
         suites: name, family (bbh, commonsense, multipl_e, perplexity, ...) and title of each suite.
         confidence, bootstrap, correction: as in the recipe's `stats`.
         notes: anything the reader should know, one sentence each.
+        alignments: by (experiment, row, source), what alignment achieved.
+        experiment_titles: for people, by the experiment's name.
         seconds: wall time of all stages together.
     """
 
@@ -47,6 +50,8 @@ class RunReport:
     bootstrap: int = 2000
     correction: str = "holm"
     notes: list[str] = field(default_factory=list)
+    alignments: dict[tuple[str, str, str], Summary] = field(default_factory=dict)
+    experiment_titles: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     @cached_property
