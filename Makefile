@@ -24,8 +24,11 @@ $(STAMP): pyproject.toml constraints.txt
 ablate: $(STAMP)
 	$(BIN)/fusebench ablate quickstart
 
+# Shapes are checked where no compiled kernel stands behind them: numba cannot cache a checked function.
+SHAPES := fusebench.artifacts,fusebench.corpus,fusebench.teach,fusebench.train,beartype.beartype
+
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --jaxtyping-packages=$(SHAPES)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ class Encoded:
     """
 
     codes: Int32[ndarray, " character"]
-    starts: Int64[ndarray, " string+1"]
+    starts: Int64[ndarray, " string_boundary"]
     masks: UInt64[ndarray, " string"]
     alphabet: int
 

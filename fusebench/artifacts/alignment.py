@@ -59,10 +59,10 @@ class SpanTable:
         offsets: chunk c has target positions `offsets[c]:offsets[c + 1]`.
     """
 
-    indptr: Int64[ndarray, " target+1"]
+    indptr: Int64[ndarray, " target_boundary"]
     indices: Int32[ndarray, " link"]
     outcomes: UInt8[ndarray, " target"]
-    offsets: Int64[ndarray, " chunk+1"]
+    offsets: Int64[ndarray, " chunk_boundary"]
 
     def save(self, folder: Path) -> None:
         """Write `spans.safetensors`."""

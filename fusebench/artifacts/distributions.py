@@ -36,7 +36,7 @@ class SparseDistributions:
     tokens: str
     vocab: str
     k: int
-    offsets: Int64[ndarray, " chunk+1"]
+    offsets: Int64[ndarray, " chunk_boundary"]
     shards: list[int]
     _open: dict[int, object] = field(default_factory=dict, repr=False, compare=False)
 

@@ -56,7 +56,7 @@ class Blocks:
     """
 
     chunks: Int64[ndarray, " chunk"]
-    offsets: Int64[ndarray, " block+1"]
+    offsets: Int64[ndarray, " block_boundary"]
     block_tokens: int
 
     def __len__(self) -> int:

@@ -26,7 +26,7 @@ class TokenTable:
     starts: Int32[ndarray, " token"]
     ends: Int32[ndarray, " token"]
     special: Bool[ndarray, " token"]
-    offsets: Int64[ndarray, " chunk+1"]
+    offsets: Int64[ndarray, " chunk_boundary"]
     tokenizer: str
 
     def __len__(self) -> int:

@@ -229,6 +229,13 @@ class Builder:
                 fix=suggest(row.method, METHODS),
             )
         method = METHODS[row.method]
+        for option in row.options:
+            if option not in method.options:
+                raise RecipeError(
+                    f"`experiments.{experiment.name}.rows.{row.name}.options` has `{option}`",
+                    why=f"method `{row.method}` would ignore it",
+                    fix=suggest(option, method.options) if method.options else "remove `options` from the row",
+                )
         target = experiment.target
         sources = tuple(row.sources if row.sources is not None else experiment.sources)
         align, fuse, train = resolve(self.recipe, row)
