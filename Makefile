@@ -37,7 +37,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(if $(LARGE),--large $(LARGE))
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info
