@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float, Float32, Int, Int32, Int64
 from numpy import ndarray
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -118,11 +118,11 @@ class DistributionsWriter:
 
     def append(
         self,
-        ids: Int32[ndarray, "token k"],
-        logprobs: Float32[ndarray, "token k"],
-        gold: Float32[ndarray, " token"] | None = None,
+        ids: Int[ndarray, "token k"],
+        logprobs: Float[ndarray, "token k"],
+        gold: Float[ndarray, " token"] | None = None,
     ) -> None:
-        """Add the rows of the next chunk."""
+        """Add the rows of the next chunk; they are kept as int32 and float32."""
         assert ids.shape == logprobs.shape and ids.shape[1] == self.k, (ids.shape, logprobs.shape, self.k)
         row = {"ids": ids.astype(np.int32, copy=False), "logprobs": logprobs.astype(np.float32, copy=False)}
         if gold is not None:

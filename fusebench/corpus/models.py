@@ -83,8 +83,8 @@ def _unreadable_weights(what: str, pickled: list[str]) -> ModelError:
     if pickled:
         return ModelError(
             f"{what} has its weights only as `{pickled[0]}`",
-            why="such a file can run code when it is loaded, so it is never read",
-            fix="convert it where you trust it: load it there and `save_pretrained(..., safe_serialization=True)`",
+            why="a pickle can run code when it is loaded, so it is never read",
+            fix="convert it to safetensors where you trust it: load it there and `save_pretrained(..., safe_serialization=True)`",
         )
     return ModelError(
         f"{what} has no weights",

@@ -98,7 +98,11 @@ def _info(
     fused = f"fuse:{number}" in inputs
     aligned = any(role.startswith(f"align:{number}:") for role in inputs)
     uses_sources = row.method not in ("model", "clm", "kd")
-    upstream = [folder for role, folder in inputs.items() if role.startswith((f"align:{number}:", f"fuse:{number}"))]
+    upstream = [
+        folder for role, folder in inputs.items() if role == f"fuse:{number}" or role.startswith(f"align:{number}:")
+    ]
+    # What a model that is taken as it is cost is what its training in this run cost.
+    paid = Candidate.load(inputs[f"model:{number}"]) if f"model:{number}" in inputs else candidate
     return RowInfo(
         experiment=experiment.name,
         name=row.name,
@@ -112,9 +116,9 @@ def _info(
         criterion=fuse.criterion if fused else "",
         clm_weight=train.clm_weight if aligned else (1.0 if candidate.batches else float("nan")),
         parameters=candidate.parameters,
-        tokens=candidate.tokens,
-        seconds=candidate.seconds,
-        upstream_seconds=sum(_upstream(folder, set()) for folder in upstream),
+        tokens=paid.tokens,
+        seconds=paid.seconds,
+        upstream_seconds=sum((_upstream(folder, set()) for folder in upstream), 0.0),
         evaluate_seconds=_manifest(inputs[f"evaluate:{number}:0"]).seconds,
         batches=candidate.batches,
     )

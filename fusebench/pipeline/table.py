@@ -348,6 +348,8 @@ def build_table(recipe: Recipe, roots: Roots) -> Table:
     meta: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
         inputs[f"method:{number}"] = row.method
+        if row.row.model is not None:
+            inputs[f"model:{number}"] = row.method.inputs["model"]
         inputs |= {f"evaluate:{number}:{at}": stage for at, stage in enumerate(row.evaluations)}
         if row.fused is not None:
             inputs[f"fuse:{number}"] = row.fused

@@ -56,4 +56,4 @@ def _real(shares: dict[str, float]) -> float:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{max(0.0, 100 * share):.1f} %"

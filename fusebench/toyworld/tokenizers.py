@@ -23,7 +23,7 @@ def train_tokenizer(kind: Kind, texts: Iterable[str], vocab_size: int) -> PreTra
     """Return a tokenizer of at most `vocab_size` entries that gives every text back exactly.
 
     Args:
-        kind: `byte_bpe`, byte-level BPE cut like Llama 2, digits and newlines by themselves, `<s>` in front of every text;
+        kind: `byte_bpe`, byte-level BPE cut like Llama 2 (digits and newlines by themselves), `<s>` in front;
             `byte_bpe_gpt2`, byte-level BPE cut like GPT-2 but for newlines, which stand alone;
             `unigram`, like SentencePiece with byte fallback: `▁` for a space, `<0x0A>` for a newline.
         texts: to train on.
