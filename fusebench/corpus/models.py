@@ -84,7 +84,7 @@ def _unreadable_weights(what: str, pickled: list[str]) -> ModelError:
         return ModelError(
             f"{what} has its weights only as `{pickled[0]}`",
             why="a pickle can run code when it is loaded, so it is never read",
-            fix="convert it to safetensors where you trust it: load it there and `save_pretrained(..., safe_serialization=True)`",
+            fix="convert it to safetensors where you trust it: load it there, then `save_pretrained` writes them",
         )
     return ModelError(
         f"{what} has no weights",
