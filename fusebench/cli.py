@@ -401,6 +401,7 @@ def main() -> None:
     # transformers and datasets ask the hub even for local folders unless told that there is none.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries say less than our one error
     try:
         app()
     except FusebenchError as error:

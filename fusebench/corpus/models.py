@@ -142,10 +142,12 @@ def load_tokenizer(ref: str | Path) -> PreTrainedTokenizerFast:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(ref), use_fast=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
+        here = "the folder needs tokenizer.json and tokenizer_config.json"
+        away = "no such folder is here: check the name and the network, or give --model-root DIR"
         raise ModelError(
             f"the tokenizer of `{ref}` cannot be loaded",
             why=(str(error).splitlines() or [type(error).__name__])[0],
-            fix="the folder needs tokenizer.json and tokenizer_config.json",
+            fix=here if path.is_dir() else away,
         ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
