@@ -55,7 +55,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path, *, facts: Mapping[str, 
 
 def model_card(architecture: str, facts: Mapping[str, object]) -> str:
     """Return the text of a model card."""
-    sentence = f"A `{architecture}` trained with [fusebench](https://pypi.org/project/fusebench/)."
+    sentence = f"A `{architecture}` trained with fusebench."
     lines = [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
     return CARD.format(name="Trained model", sentence=sentence, facts="\n".join(lines))
 
