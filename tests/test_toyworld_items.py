@@ -4,14 +4,16 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from fusebench.errors import DataError
-from fusebench.toyworld import DOMAINS, TASKS, documents, fewshot, items, mixture
+from fusebench.toyworld import DOMAINS, TASKS, commonsense, documents, fewshot, items, mixture, world
 from fusebench.toyworld.code import draw, problem_stream
+from fusebench.toyworld.seeded import held_out
 
 WORDS = {"a": 1, "an": 1, "two": 2, "three": 3, "four": 4}
 KINDS = {name: [t for t, task in TASKS.items() if task.kind == name] for name in ("generate", "choice", "program")}
@@ -111,6 +113,42 @@ def test_solutions_pass_their_tests_and_wrong_ones_do_not():
         wrong = problem.prompt("python") + "    return object()\n\n" + problem.tests("python")
         with pytest.raises(AssertionError):
             exec(wrong, {})
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")
+def test_javascript_solutions_pass_their_tests_and_wrong_ones_do_not():
+    rows = items("toy_code_js", 60)
+    assertion, programs = "const assert = require('node:assert');\n", []
+    for body, caught in (("", ""), ("  return {};\n", "wrong += 1;")):
+        for row in rows:
+            tests = row["tests"].replace(assertion, "")
+            programs.append(f"try {{ (() => {{\n{row['prompt']}{body}{row['solution']}\n{tests}\n}})(); }} ")
+            programs.append(
+                f"catch (error) {{ if (!(error instanceof assert.AssertionError)) throw error; {caught} }}\n"
+            )
+            if not caught:
+                programs[-1] = "catch (error) { throw error; }\n"
+    program = f"{assertion}let wrong = 0;\n{''.join(programs)}console.log(wrong);"
+    done = subprocess.run(["node", "-e", program], capture_output=True, text=True)
+    assert (done.stderr, done.stdout.strip()) == ("", str(len(rows)))
+
+
+def test_a_held_out_fact_is_never_stated(training):
+    stated = [
+        (
+            form.format(A=world.article(thing).capitalize(), v=world.KINDS[kind].shared[slot]),
+            held_out(f"{thing}|{slot}", commonsense.HELD_OUT_ONE_IN),
+        )
+        for thing, kind in world.MEMBER_KIND.items()
+        for slot, (form, _) in commonsense._SHARED_STATEMENT.items()
+    ] + [
+        (form.format(A=person, v=world.TOWNS[town][slot]), held_out(f"{person}|{slot}", commonsense.HELD_OUT_ONE_IN))
+        for person, town in world.HOME.items()
+        for slot, (form, _) in commonsense._TOWN_STATEMENT.items()
+    ]
+    kept = [text for text, test_only in stated if not test_only]
+    assert not [text for text, test_only in stated if test_only and text in training["commonsense"]]
+    assert sum(text in training["commonsense"] for text in kept) > 0.9 * len(kept)
 
 
 def test_another_process_with_another_hash_seed_makes_the_same_world():
