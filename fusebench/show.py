@@ -113,10 +113,9 @@ class Screen:
 
     def findings(self, findings: Iterable[Any]) -> None:
         """Print what the doctor found."""
-        marks = {"ok": "ok", "missing": "missing", "note": "note"}
         self._table(
             ["", "what", "found", "fix"],
-            [[marks[f.state], f.what, f.found, f.fix] for f in findings],
+            [[f.state, f.what, f.found, f.fix] for f in findings],
         )
 
     def _table(self, columns: list[str], rows: list[list[str]]) -> None:

@@ -1,6 +1,5 @@
 """The stage functions: each loads typed artefacts from folders, calls one function of the project, and saves."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,17 +64,9 @@ def tokenizer_of_model(inputs: Inputs, params: Params, out: Path, context: Conte
 @stage("Candidate")
 def pretrained_model(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
     """Refer to a pre-trained model."""
-    Candidate("model", [params["ref"]], parameters=_count_parameters(Path(params["ref"]))).save(out)
+    from fusebench.corpus.models import count_parameters
 
-
-def _count_parameters(folder: Path) -> int:
-    from safetensors import safe_open
-
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="numpy") as weights:
-            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
-    return total
+    Candidate("model", [params["ref"]], parameters=count_parameters(params["ref"])).save(out)
 
 
 @stage("Candidate")

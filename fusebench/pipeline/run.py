@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fusebench.artifacts import Candidate, atomic_write, read_samples
@@ -66,7 +66,7 @@ def ablate(recipe: Recipe, options: RunOptions) -> Outcome:
 
 def plan(recipe: Recipe, options: RunOptions) -> list[tuple[Stage, Freshness]]:
     """Return every stage of a recipe in running order, with whether it has to run and why."""
-    stages = in_order([build_table(recipe, options.roots).report])
+    stages = in_order([build_table(recipe, replace(options.roots, download=False)).report])
     found: list[tuple[Stage, Freshness]] = []
     stale: set[str] = set()
     for stage in stages:

@@ -51,10 +51,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Roots:
-    """Where models and evaluation data lie on this machine; None is the hub."""
+    """Where models and evaluation data lie on this machine; None is the hub, asked for files where `download`."""
 
     models: Path | None = None
     data: Path | None = None
+    download: bool = True
 
 
 def corpus_params(section: CorpusSection) -> dict[str, Any]:
@@ -111,7 +112,13 @@ class Builder:
         section = self.recipe.models[name]
         spec = section.train
         if spec is None:
-            ref = locate(hub=section.hub, path=section.path, revision=section.revision, model_root=self.roots.models)
+            ref = locate(
+                hub=section.hub,
+                path=section.path,
+                revision=section.revision,
+                model_root=self.roots.models,
+                download=self.roots.download,
+            )
             self._models[name], self._tokenizers[name] = model_stages(ref, model_hash(ref), name)
             return
         inputs: dict[str, Stage] = {}
