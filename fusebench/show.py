@@ -17,6 +17,7 @@ class Screen:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._all: TaskID | None = None
+        self._finished: set[str] = set()
         self._started = time.monotonic()
 
     def __enter__(self) -> "Screen":
@@ -54,13 +55,15 @@ class Screen:
 
     def listen(self, event: Any) -> None:
         """Show one event of the executor."""
-        if self._progress is None:
+        # Workers tell by a queue, so a short stage may be known to be done before it is heard to start.
+        if self._progress is None or event.title in self._finished:
             return
         if event.kind == "start":
             self._tasks[event.title] = self._progress.add_task(f"  {event.title}", total=1)
         elif event.kind == "progress" and event.title in self._tasks:
             self._progress.update(self._tasks[event.title], completed=event.done, total=max(1, event.total))
         elif event.kind == "done":
+            self._finished.add(event.title)
             if event.title in self._tasks:
                 self._progress.remove_task(self._tasks.pop(event.title))
             clock = time.monotonic() - self._started
