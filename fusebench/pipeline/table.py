@@ -1,9 +1,9 @@
 """The stage table: from a recipe to stages and their inputs. This is the only wiring."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusebench.artifacts.store import sha256_file
 from fusebench.errors import DataError, RecipeError, suggest
@@ -22,6 +22,9 @@ from fusebench.recipe import (
     recipe_json,
     resolve,
 )
+
+if TYPE_CHECKING:
+    from fusebench.evaluate.suites import Suite
 
 
 @dataclass(frozen=True)
@@ -335,10 +338,21 @@ def evaluation(
             "batch_size": section.batch_size,
             "max_length": section.max_length,
             "data": "hub" if roots.data is None else "local",
+            "languages": _runnable(found),
         },
         private={"data_root": None if roots.data is None else str(roots.data)},
         seed=seed,
     )
+
+
+def _runnable(suites: "Sequence[Suite]") -> list[str]:
+    """Return the languages that can be run here of those that the suites score; a sandbox installed later counts."""
+    from fusebench.evaluate.sandbox import LANGUAGES, missing
+    from fusebench.toyworld import TASKS
+
+    tasks = [task for suite in suites if suite.kind == "program" for task in suite.tasks]
+    wanted = {TASKS[task].language for task in tasks} if all(task in TASKS for task in tasks) else set(LANGUAGES)
+    return sorted(language for language in wanted if missing(language) is None)
 
 
 def build_table(recipe: Recipe, roots: Roots) -> Table:
