@@ -114,6 +114,14 @@ def test_a_part_of_another_key_is_thrown_away(tmp_path):
     assert not (stage.folder(tmp_path / "run") / "stray").exists()
 
 
+def test_an_input_of_another_type_is_an_error_and_not_a_wrong_number(tmp_path, monkeypatch):
+    base = number(tmp_path, 1)
+    run(tmp_path, base)
+    monkeypatch.setitem(FUNCTIONS, "count", Function(count, 1, "Word"))
+    with pytest.raises(ArtifactError, match="holds Number, not Word"):
+        run(tmp_path, number(tmp_path, 2, a=base))
+
+
 def test_order_puts_inputs_first(tmp_path):
     base = number(tmp_path, 1)
     middle = number(tmp_path, 2, a=base)

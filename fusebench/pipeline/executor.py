@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fusebench.artifacts import building
+from fusebench.artifacts import building, check_folder
 from fusebench.errors import ArtifactError, FusebenchError
 from fusebench.pipeline.stage import Stage, find_folder, freshness, in_order
 
@@ -30,6 +30,7 @@ class Job:
     key: str
     folder: Path
     inputs: dict[str, Path]
+    types: dict[str, str]
     parents: dict[str, str]
     params: dict[str, Any]
     private: dict[str, Any]
@@ -52,12 +53,15 @@ Listener = Callable[[Event], None]
 
 def make_job(stage: Stage, run: Path) -> Job:
     """Return the job of a stage whose inputs are finished."""
+    from fusebench.pipeline.functions import FUNCTIONS
+
     return Job(
         title=stage.title,
         function=stage.function,
         key=stage.key,
         folder=stage.folder(run),
         inputs={role: find_folder(parent, run) for role, parent in stage.inputs.items()},
+        types={role: FUNCTIONS[parent.function].type for role, parent in stage.inputs.items()},
         parents={role: parent.key for role, parent in stage.inputs.items()},
         params=dict(stage.params),
         private=dict(stage.private),
@@ -66,7 +70,11 @@ def make_job(stage: Stage, run: Path) -> Job:
 
 
 def run_job(job: Job, listener: Listener) -> float:
-    """Run one job into its folder and return its seconds."""
+    """Run one job into its folder and return its seconds.
+
+    Raises:
+        ArtifactError: an input is not whole, or of another type than the stage that should have made it writes.
+    """
     from fusebench.pipeline.functions import FUNCTIONS, Context
 
     started = time.monotonic()
@@ -80,6 +88,8 @@ def run_job(job: Job, listener: Listener) -> float:
             listener(Event("progress", job.title, done, total))
 
     function = FUNCTIONS[job.function]
+    for role, folder in job.inputs.items():
+        check_folder(folder, type=job.types[role])
     listener(Event("start", job.title))
     log.info("start %s", job.title)
     params = {**job.params, **({"private": job.private} if job.private else {})}
