@@ -3,11 +3,16 @@
 Tests load it with `runpy.run_path`, as test modules are not a package.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from fusebench.artifacts import FusionChoice, RowInfo
 from fusebench.artifacts.results import SAMPLE_COLUMNS
+from fusebench.evaluate import SuiteRun, find_suite
+from fusebench.evaluate.protocol import protocol_of
 
 SUITES = {
     "toy_bbh": ("exact_match", ["boolean_expressions", "object_counting", "word_sorting", "navigate"], 60),
@@ -15,6 +20,14 @@ SUITES = {
     "toy_code": ("pass@1", ["python", "javascript"], 40),
     "perplexity": ("bits_per_byte", ["reasoning", "commonsense", "code"], 40),
 }
+REAL_SUITES = {
+    "bbh": ("exact_match", list(find_suite("bbh").tasks), 10),
+    "commonsense": ("acc_norm", list(find_suite("commonsense").tasks), 20),
+    "multipl_e_greedy": ("pass@1", list(find_suite("multipl_e_greedy").tasks), 10),
+    "perplexity": SUITES["perplexity"],
+}
+"""As many suites, of the paper's own tasks, a few items of each."""
+REAL_ROWS = ("target", "reasoner", "knower", "clm", "fusion")
 TITLES = [
     ("toy_bbh", "bbh", "Toy BBH"),
     ("toy_commonsense", "commonsense", "Toy CommonSense"),
@@ -99,11 +112,21 @@ def rows() -> list[RowInfo]:
     return out
 
 
-def samples(seed: int = 0, *, unavailable: tuple[str, ...] = (), scale: float = 1.0) -> pd.DataFrame:
-    """Return sample rows: an item is right where the row's skill beats the item's difficulty, which rows share."""
+def samples(
+    seed: int = 0,
+    *,
+    unavailable: tuple[str, ...] = (),
+    scale: float = 1.0,
+    suites: Mapping[str, tuple[str, list[str], int]] = SUITES,
+    experiments: Mapping[str, Mapping[str, tuple[float, ...]]] | None = None,
+) -> pd.DataFrame:
+    """Return sample rows: an item is right where the row's skill beats the item's difficulty, which rows share.
+
+    Suites and tasks in `unavailable` have no scores.
+    """
     rng = np.random.default_rng(seed)
     parts = []
-    for experiment, skills in (("main", SKILL), ("domains", SKILL_2)):
+    for experiment, skills in (experiments or {"main": SKILL, "domains": SKILL_2}).items():
         steps = {name: [(-1, TOKENS if name not in ("target", "base") else 0, 1.0)] for name in skills}
         if experiment == "main":
             for name in ("clm", "fusion"):
@@ -111,7 +134,7 @@ def samples(seed: int = 0, *, unavailable: tuple[str, ...] = (), scale: float = 
                     (20 * k, TOKENS * k // (POINTS + 1), 1 - np.exp(-3.5 * k / (POINTS + 1)))
                     for k in range(1, POINTS + 1)
                 ]
-        for number, (suite, (metric, tasks, count)) in enumerate(SUITES.items()):
+        for number, (suite, (metric, tasks, count)) in enumerate(suites.items()):
             n = max(2, int(count * scale))
             for task_number, task in enumerate(tasks):
                 difficulty, size = rng.random(n), rng.integers(200, 900, n).astype(float)
@@ -124,7 +147,7 @@ def samples(seed: int = 0, *, unavailable: tuple[str, ...] = (), scale: float = 
                             value = level + 0.2 * (difficulty - 0.5) + noise * 0.2
                         else:
                             value = (difficulty + noise < level).astype(float)
-                        missing = suite in unavailable
+                        missing = bool({suite, task} & set(unavailable))
                         parts.append(
                             pd.DataFrame(
                                 {
@@ -136,7 +159,7 @@ def samples(seed: int = 0, *, unavailable: tuple[str, ...] = (), scale: float = 
                                     "suite": suite,
                                     "task": task,
                                     "item": [f"{task}-{i}" for i in range(n)],
-                                    "metric": metric,
+                                    "metric": "acc" if task == "boolq" else metric,
                                     "value": np.nan if missing else value,
                                     "weight": size if metric == "bits_per_byte" else 1.0,
                                     "status": "unavailable" if missing else "ok",
@@ -199,4 +222,24 @@ def parts(seed: int = 0, **options: object) -> dict[str, object]:
         "correction": "holm",
         "notes": ["Everything ran on one machine with 2 cores."],
         "seconds": 431.2,
+        "protocols": {name: protocol_of(SuiteRun(find_suite(name))) for name in SUITES},
+    }
+
+
+def real_parts(
+    seed: int = 0, *, unavailable: tuple[str, ...] = (), tasks: Mapping[str, list[str]] | None = None
+) -> dict[str, Any]:
+    """Return the arguments of a RunReport on the paper's own suites, or some of their tasks by suite."""
+    suites = {
+        name: (metric, (tasks or {}).get(name, all_tasks), count)
+        for name, (metric, all_tasks, count) in REAL_SUITES.items()
+    }
+    found = [find_suite(name, (tasks or {}).get(name)) for name in suites]
+    skills = {"main": {name: SKILL[name] for name in REAL_ROWS}}
+    return {
+        **parts(seed),
+        "rows": [row for row in rows() if row.experiment == "main" and row.name in REAL_ROWS],
+        "samples": samples(seed, unavailable=unavailable, suites=suites, experiments=skills),
+        "suites": [(suite.name, suite.family, suite.title) for suite in found],
+        "protocols": {suite.name: protocol_of(SuiteRun(suite, limit=10)) for suite in found},
     }

@@ -5,6 +5,7 @@ from fusebench.artifacts.candidate import Candidate, Checkpoint
 from fusebench.artifacts.distributions import DistributionsWriter, SparseDistributions
 from fusebench.artifacts.fusion import FusionChoice
 from fusebench.artifacts.manifest import Manifest
+from fusebench.artifacts.probes import ProbeOutcome, ProbeRecord
 from fusebench.artifacts.results import RESULT_COLUMNS, SAMPLE_COLUMNS, RowInfo, read_samples, write_samples
 from fusebench.artifacts.store import atomic_write, building, check_folder, read_manifest
 from fusebench.artifacts.texts import Blocks, Chunks
@@ -21,6 +22,8 @@ __all__ = [
     "DistributionsWriter",
     "FusionChoice",
     "Manifest",
+    "ProbeOutcome",
+    "ProbeRecord",
     "RowInfo",
     "SpanTable",
     "SparseDistributions",

@@ -9,9 +9,20 @@ import pandas as pd
 import yaml
 
 from fusebench.align.summary import Summary
-from fusebench.artifacts import OUTCOMES, Candidate, FusionChoice, RowInfo, SpanTable, read_manifest, read_samples
+from fusebench.artifacts import (
+    OUTCOMES,
+    Candidate,
+    FusionChoice,
+    ProbeRecord,
+    RowInfo,
+    SpanTable,
+    read_manifest,
+    read_samples,
+)
 from fusebench.artifacts.manifest import versions
 from fusebench.errors import ArtifactError
+from fusebench.evaluate import SuiteRun, find_suite
+from fusebench.evaluate.protocol import protocol_of
 from fusebench.recipe import ExperimentSection, Recipe, RowSection, resolve
 from fusebench.report import RunReport
 
@@ -54,13 +65,15 @@ def collect(inputs: Mapping[str, Path], params: Mapping[str, Any], seed: int) ->
         recipe_yaml=yaml.safe_dump(params["recipe"], sort_keys=False, allow_unicode=True),
         versions=versions(),
         hashes={_manifest(folder).stage: _manifest(folder).key for folder in inputs.values()},
-        suites=_suites(recipe),
+        suites=[(run.suite.name, run.suite.family, run.suite.title) for run in _suites(recipe)],
         confidence=recipe.stats.confidence,
         bootstrap=recipe.stats.bootstrap,
         correction=recipe.stats.correction,
         alignments=alignments,
         experiment_titles={e.name: e.title or e.name for e in recipe.experiments},
         seconds=_all_seconds(inputs),
+        protocols={run.suite.name: protocol_of(run, max_length=recipe.evaluate.max_length) for run in _suites(recipe)},
+        probes=_probes(inputs),
     )
 
 
@@ -71,11 +84,15 @@ def _manifest(folder: Path) -> Any:
     return manifest
 
 
-def _suites(recipe: Recipe) -> list[tuple[str, str, str]]:
-    from fusebench.evaluate.suites import find_suite
+def _suites(recipe: Recipe) -> list[SuiteRun]:
+    return [SuiteRun(find_suite(s.name, s.tasks), s.limit, s.shots) for s in recipe.evaluate.suites]
 
-    found = [find_suite(s.name, s.tasks) for s in recipe.evaluate.suites]
-    return [(suite.name, suite.family, suite.title) for suite in found]
+
+def _probes(inputs: Mapping[str, Path]) -> list[ProbeRecord]:
+    """Return each record of the attacks on the sandbox once; runs made before they were kept have none."""
+    folders = [folder for role, folder in inputs.items() if role.startswith("evaluate:")]
+    found = [record for folder in folders if (record := ProbeRecord.load(folder)) is not None]
+    return sorted(dict.fromkeys(found), key=lambda record: record.created)
 
 
 def _role(experiment: ExperimentSection, row: RowSection) -> str:

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from fusebench.artifacts import RowInfo
 from fusebench.report.numbers import Numbers
+from fusebench.report.paper_columns import beside_paper
 from fusebench.report.run_report import RunReport
 from fusebench.report.tables import Cell, Column, Line, Table, mark_best
+from fusebench.report.titles import task_title
 from fusebench.stats.metrics import lower_is_better
 from fusebench.stats.rowgroups import Layout
 from fusebench.stats.summary import AVERAGE, OVERALL
@@ -115,7 +117,7 @@ def _unit(metric: str) -> str:
         "exact_match": "exact match, %",
         "acc": "accuracy, %",
         "acc_norm": "accuracy (length-normalised), %",
-        "score": "%",
+        "score": "score, %",
         "pass@1": "pass@1, %",
         "bits_per_byte": "bits per byte, lower is better",
     }
@@ -176,15 +178,16 @@ def _suite(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> T
     if compared and layout.main is not None:
         columns.append(Column(f"{layout.main.name} minus {base}", metric, "interval of the difference", True))
     lines = []
-    for task in [*numbers.tasks(suite), AVERAGE]:
+    tasks = numbers.tasks(suite)
+    for task in [*tasks, AVERAGE]:
         cells = [numbers.cell(row.name, suite, task) for row in rows]
         if compared and layout.main is not None:
             cells.append(numbers.gap(layout.main.name, base, suite, task))
-        name = "Average" if task == AVERAGE else task
+        name = "Average" if task == AVERAGE else task_title(task)
         first = numbers.value(rows[-1].name, suite, task) if rows else None
         lines.append(Line(name, cells, f"n = {first['n']}" if first else "", total=task == AVERAGE))
     of = "domain" if lower_is_better(metric) else "task"
-    return Table(
+    table = Table(
         f"suite-{suite}",
         "main",
         f"{report.suite_title(suite)} by {of}",
@@ -197,6 +200,7 @@ def _suite(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> T
         reference=base,
         notes=_notes(layout, numbers) if not numbers.has(suite) else [],
     )
+    return beside_paper(table, report, layout, numbers, suite)
 
 
 def _domains(report: RunReport, layout: Layout, numbers: Numbers) -> list[Table]:

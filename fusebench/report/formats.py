@@ -16,7 +16,9 @@ def value_text(cell: Cell, column: Column) -> str:
     """Return the value alone, or why it is missing."""
     if cell.missing:
         return cell.missing
-    return "" if nothing(cell.value) else number(cell.value, bits=column.bits)
+    if nothing(cell.value):
+        return ""
+    return f"{100 * cell.value:.2f}" if column.paper else number(cell.value, bits=column.bits)
 
 
 def number(value: float, *, bits: bool) -> str:

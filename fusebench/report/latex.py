@@ -43,13 +43,15 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def _table(table: Table) -> str:
+    mark = r"$^\dagger$" if table.differs else ""
     rows = [
         r"\begin{table*}[t]",
-        r"\centering\small\setlength{\tabcolsep}{4pt}",
-        rf"\caption{{{escape(f'{table.title} · {table.experiment}')}. {escape(table.caption)}}}",
+        rf"\centering{_size(table)}",
+        rf"\caption{{{escape(f'{table.title} · {table.experiment}')}{mark}. {escape(table.caption)}}}",
         rf"\label{{tab:{table.id}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        rf"\begin{{tabular}}{{l{_columns(table)}}}",
         r"\toprule",
+        *_groups(table),
         " & ".join([escape(table.stub), *(escape(column.title) for column in table.columns)]) + r" \\",
         r"\midrule",
     ]
@@ -59,8 +61,40 @@ def _table(table: Table) -> str:
         cells = [_cell(cell, column) for cell, column in zip(line.cells, table.columns, strict=True)]
         rows.append(" & ".join([escape(line.name), *cells]) + r" \\")
     rows += [r"\bottomrule", r"\end{tabular}"]
-    rows += [rf"\par\footnotesize {escape(note)}" for note in table.notes]
+    rows += [rf"\par\footnotesize {note}" for note in [*_protocol(table), *map(escape, table.notes)]]
     return "\n".join([*rows, r"\end{table*}"])
+
+
+def _size(table: Table) -> str:
+    wide = any(column.paper for column in table.columns)
+    return r"\scriptsize\setlength{\tabcolsep}{2pt}" if wide else r"\small\setlength{\tabcolsep}{4pt}"
+
+
+def _columns(table: Table) -> str:
+    """Return the columns' alignment, with room before the paper's."""
+    pairs = zip(table.columns, [None, *table.columns], strict=False)
+    return "".join(r"@{\hskip 14pt}r" if now.paper and not (before and before.paper) else "r" for now, before in pairs)
+
+
+def _groups(table: Table) -> list[str]:
+    """Return the line of headings above several columns, with a rule under each."""
+    if not table.groups:
+        return []
+    heads, rules, at = [""], [], 2
+    for name, width in table.groups:
+        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}")
+        rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
+        at += width
+    return [" & ".join(heads) + r" \\", "".join(rules)]
+
+
+def _protocol(table: Table) -> list[str]:
+    if table.protocol is None:
+        return []
+    differs = "; ".join(f"{one.kind}: {one.text}" for one in table.protocol.differs)
+    return [rf"$^\dagger$Not as in the paper: {escape(differs)}."] * bool(differs) + (
+        [f"As in the paper: {escape('; '.join(table.protocol.same))}."] if table.protocol.same else []
+    )
 
 
 def _cell(cell: Cell, column: Column) -> str:

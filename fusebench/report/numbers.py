@@ -6,6 +6,7 @@ from typing import Any
 
 from fusebench.report.run_report import RunReport
 from fusebench.report.tables import Cell
+from fusebench.report.titles import in_order
 from fusebench.stats.metrics import lower_is_better
 from fusebench.stats.rowgroups import Layout
 from fusebench.stats.summary import AVERAGE, OVERALL
@@ -36,8 +37,8 @@ class Numbers:
         self._tasks = {str(s): list(dict.fromkeys(part["task"])) for s, part in here.groupby("suite", sort=False)}
 
     def tasks(self, suite: str) -> list[str]:
-        """Return the tasks of a suite in order of appearance, the average left out."""
-        return [str(task) for task in self._tasks.get(suite, []) if task != AVERAGE]
+        """Return the tasks of a suite in the paper's order, else of appearance; the average left out."""
+        return in_order(str(task) for task in self._tasks.get(suite, []) if task != AVERAGE)
 
     def metric(self, suite: str, task: str = AVERAGE) -> str:
         """Return the metric of a suite's average or of a task."""

@@ -8,7 +8,8 @@ from functools import cached_property
 import pandas as pd
 
 from fusebench.align.summary import Summary
-from fusebench.artifacts import FusionChoice, RowInfo
+from fusebench.artifacts import FusionChoice, ProbeRecord, RowInfo
+from fusebench.evaluate.protocol import SuiteProtocol
 from fusebench.stats import Analysis, analyse
 
 
@@ -31,6 +32,8 @@ class RunReport:
         alignments: by (experiment, row, source), what alignment achieved.
         experiment_titles: for people, by the experiment's name.
         seconds: wall time of all stages together.
+        protocols: by suite, how its tasks were put; a suite without one is not compared with the paper's.
+        probes: what became of the attacks on the sandbox before programs were scored; empty where none were.
     """
 
     name: str
@@ -53,6 +56,8 @@ class RunReport:
     alignments: dict[tuple[str, str, str], Summary] = field(default_factory=dict)
     experiment_titles: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    protocols: dict[str, SuiteProtocol] = field(default_factory=dict)
+    probes: list[ProbeRecord] = field(default_factory=list)
 
     @cached_property
     def analysis(self) -> Analysis:

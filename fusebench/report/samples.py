@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fusebench.report.run_report import RunReport
+from fusebench.report.titles import task_title
 from fusebench.stats.metrics import LOWER_IS_BETTER
 from fusebench.stats.rowgroups import Layout
 
@@ -77,7 +78,7 @@ def _example(suite: str, part: pd.DataFrame, names: list[str], why: str, place: 
     first = item_rows.iloc[0]
     prompt = visible(str(first["prompt"]))
     shown = prompt if len(prompt) <= LONGEST else "… " + prompt[-LONGEST:]
-    return Example(suite, task, item, why, shown, visible(str(first["gold"]))[:LONGEST], answers)
+    return Example(suite, task_title(task), item, why, shown, visible(str(first["gold"]))[:LONGEST], answers)
 
 
 def visible(text: str) -> str:

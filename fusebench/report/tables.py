@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
+from fusebench.report.protocol import Comparison
 from fusebench.stats.metrics import lower_is_better
 
 NAN = float("nan")
@@ -38,12 +40,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, the metric that sets unit and direction, and whether it holds differences only."""
+    """A column.
+
+    Args:
+        title, note: heading, and small print under it.
+        metric: sets unit and direction.
+        differences: it holds differences only.
+        group: heading above several columns; empty for none.
+        paper: the paper's own numbers: set apart, with the paper's two decimals, never best.
+    """
 
     title: str
     metric: str
     note: str = ""
     differences: bool = False
+    group: str = ""
+    paper: bool = False
 
     @property
     def bits(self) -> bool:
@@ -88,6 +100,7 @@ class Table:
         experiment: whose rows these are.
         reference: name of the row that differences are against; empty for none.
         notes: below the table.
+        protocol: how the suite was put beside the paper's way; None where there is nothing to compare.
     """
 
     id: str
@@ -102,6 +115,18 @@ class Table:
     experiment: str = ""
     reference: str = ""
     notes: list[str] = field(default_factory=list)
+    protocol: Comparison | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Return whether anything of the protocol is not as in the paper."""
+        return self.protocol is not None and bool(self.protocol.differs)
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Return the headings above the columns with the number of columns under each; empty where there are none."""
+        found = [(name, len(list(part))) for name, part in groupby(column.group for column in self.columns)]
+        return found if any(name for name, _ in found) else []
 
 
 def mark_best(table: Table) -> Table:
@@ -109,11 +134,11 @@ def mark_best(table: Table) -> Table:
     lines = [list(line.cells) for line in table.lines]
     if table.across:
         for number, cells in enumerate(lines):
-            places = [(number, k) for k, column in enumerate(table.columns) if not column.differences]
+            places = [(number, k) for k, column in enumerate(table.columns) if not (column.differences or column.paper)]
             _mark(lines, places, table.columns[0] if cells else None)
     else:
         for k, column in enumerate(table.columns):
-            if not column.differences:
+            if not (column.differences or column.paper):
                 places = [(n, k) for n, line in enumerate(table.lines) if line.competes]
                 _mark(lines, places, column)
     return replace(table, lines=[replace(line, cells=cells) for line, cells in zip(table.lines, lines, strict=True)])
