@@ -42,12 +42,12 @@ def _device() -> Finding:
 
 
 def _sandbox() -> Finding:
-    from fusebench.evaluate.sandbox import unavailable_reason
+    from fusebench.evaluate.sandbox import describe, unavailable_reason
 
     reason = unavailable_reason()
     if reason is None:
-        return Finding("ok", "sandbox", "bubblewrap works")
-    return Finding("missing", "sandbox", reason, "sudo apt-get install bubblewrap")
+        return Finding("ok", "sandbox", describe())
+    return Finding("missing", "sandbox", reason, "sudo apt-get install bubblewrap (or podman)")
 
 
 def _programs() -> list[Finding]:

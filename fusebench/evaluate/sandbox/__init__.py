@@ -1,7 +1,8 @@
 """Programs that a model wrote, run where they can do no harm."""
 
-from fusebench.evaluate.sandbox.gate import ready, sandbox_holds, self_test
-from fusebench.evaluate.sandbox.jail import Limits, available
+from fusebench.evaluate.sandbox.box import Limits
+from fusebench.evaluate.sandbox.gate import probe_record, ready, sandbox_holds, self_test
+from fusebench.evaluate.sandbox.jail import available, describe
 from fusebench.evaluate.sandbox.languages import missing
 from fusebench.evaluate.sandbox.probes import ProbeResult, run_probes
 from fusebench.evaluate.sandbox.score import STATUSES, Outcome, Program, run_programs
@@ -18,7 +19,9 @@ __all__ = [
     "ProbeResult",
     "Program",
     "available",
+    "describe",
     "missing",
+    "probe_record",
     "ready",
     "run_probes",
     "run_programs",

@@ -7,7 +7,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from fusebench.evaluate.sandbox.jail import PATH
+from fusebench.evaluate.sandbox.box import PATH
 from fusebench.evaluate.sandbox.language import Language
 
 

@@ -9,13 +9,18 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 
-from fusebench.evaluate.sandbox.jail import bubblewrap_version
+from fusebench.artifacts import ProbeOutcome, ProbeRecord
+from fusebench.evaluate.sandbox.jail import describe
 from fusebench.evaluate.sandbox.languages import find_language, missing
 from fusebench.evaluate.sandbox.probes import run_probes, verdict_of
 from fusebench.evaluate.sandbox.score import Program, cores, run_one
+
+_RECORDS: dict[str, ProbeRecord] = {}
+"""By sandbox, what became of the attacks on it."""
 
 EXPECTED = {"ok": "ok", "wrong": "wrong", "broken": "compile_error", "endless": "timeout"}
 
@@ -43,17 +48,47 @@ def all_ready(names: Sequence[str]) -> list[str | None]:
         return list(pool.map(ready, names))
 
 
-@cache
 def sandbox_holds() -> str | None:
-    """Return None where every probe is contained, else which is not."""
-    return _remembered("probes", bubblewrap_version(), lambda: verdict_of(run_probes()))
+    """Return None where every probe is contained in the sandbox in use, else which is not."""
+    return _holds(describe())
 
 
 @cache
+def _holds(sandbox: str) -> str | None:
+    def evidence() -> str:
+        return _RECORDS[sandbox].json()
+
+    return _remembered("probes", sandbox, lambda: _probe(sandbox), evidence)
+
+
+def _probe(sandbox: str) -> str | None:
+    results = run_probes()
+    outcomes = tuple(ProbeOutcome(r.name, r.attack, r.contained, r.found) for r in results)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    _RECORDS[sandbox] = ProbeRecord(sandbox, _boot()[:8], now, outcomes)
+    return verdict_of(results)
+
+
+def probe_record() -> ProbeRecord | None:
+    """Return what became of the attacks on the sandbox in use since the machine's start; None where it had none."""
+    sandbox = describe()
+    mark = _mark("probes", sandbox)
+    if sandbox not in _RECORDS and _is_ours(mark):
+        found = ProbeRecord.parse(mark.read_text())
+        if found is not None:
+            _RECORDS[sandbox] = found
+    return _RECORDS.get(sandbox)
+
+
 def self_test(name: str) -> str | None:
     """Return None where the runner tells a right, a wrong, a broken and an endless program apart, else what it said."""
-    language = find_language(name)
-    return _remembered(f"self-test-{name}", language.version(), lambda: _self_test(name))
+    return _tested(name, describe())
+
+
+@cache
+def _tested(name: str, sandbox: str) -> str | None:
+    versions = f"{find_language(name).version()} in {sandbox}"
+    return _remembered(f"self-test-{name}", versions, lambda: _self_test(name))
 
 
 def _self_test(name: str) -> str | None:
@@ -66,15 +101,32 @@ def _self_test(name: str) -> str | None:
     return None
 
 
-def _remembered(what: str, version: str, find: Callable[[], str | None]) -> str | None:
+def _boot() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id")
+    return boot.read_text().strip() if boot.exists() else ""
+
+
+def _mark(what: str, version: str) -> Path:
     code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    state = f"{boot.read_text() if boot.exists() else ''}{version}".encode() + code
-    key = hashlib.sha256(state).hexdigest()[:16]
-    mark = Path(tempfile.gettempdir(), f"fusebench-{os.getuid()}-{what}-{key}")
-    if mark.is_file() and not mark.is_symlink() and mark.stat().st_uid == os.getuid():
+    key = hashlib.sha256(f"{_boot()}{version}".encode() + code).hexdigest()[:16]
+    return Path(tempfile.gettempdir(), f"fusebench-{os.getuid()}-{what}-{key}")
+
+
+def _is_ours(mark: Path) -> bool:
+    return mark.is_file() and not mark.is_symlink() and mark.stat().st_uid == os.getuid()
+
+
+def _remembered(
+    what: str, version: str, find: Callable[[], str | None], evidence: Callable[[], str] = lambda: ""
+) -> str | None:
+    mark = _mark(what, version)
+    if _is_ours(mark):
         return None
     found = find()
     if found is None:
-        mark.touch(mode=0o600)
+        # Written aside and moved, so that no other process reads half of it.
+        handle, name = tempfile.mkstemp(prefix=f"{mark.name}.")
+        with os.fdopen(handle, "w") as file:
+            file.write(evidence())
+        Path(name).replace(mark)
     return found

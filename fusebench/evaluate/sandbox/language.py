@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from fusebench.evaluate.sandbox.jail import PATH, Box, Limits, Step
+from fusebench.evaluate.sandbox.box import PATH, Box, Limits, Step
 
 RUN = Limits(cpu=10, wall=60, memory=2048)
 START = Limits(cpu=1, wall=60, memory=2048)

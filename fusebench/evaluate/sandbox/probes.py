@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fusebench.evaluate.sandbox.jail import Box, Ended, Limits, run
+from fusebench.evaluate.sandbox.box import Box, Ended, Limits
+from fusebench.evaluate.sandbox.jail import run
 from fusebench.evaluate.sandbox.table import PYTHON
 
 VARIABLE = "FUSEBENCH_PROBE"

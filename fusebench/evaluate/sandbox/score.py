@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from fusebench.evaluate.sandbox.jail import Ended, Limits, run
+from fusebench.evaluate.sandbox.box import Ended, Limits
+from fusebench.evaluate.sandbox.jail import run
 from fusebench.evaluate.sandbox.language import RUN, Language
 from fusebench.evaluate.sandbox.languages import find_language
 

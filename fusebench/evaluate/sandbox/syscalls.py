@@ -21,6 +21,11 @@ _ALLOW, _KILL, _EPERM = 0x7FFF0000, 0x80000000, 0x00050001
 _X32 = 0x40000000
 
 
+def names_of_denied() -> list[str]:
+    """Return the names of the refused system calls, of all machines together."""
+    return sorted({name for _, calls in _MACHINES.values() for name in calls})
+
+
 def denied_syscalls(machine: str) -> bytes | None:
     """Return the filter (an array of `struct sock_filter`), or None for a machine whose numbers we do not know.
 

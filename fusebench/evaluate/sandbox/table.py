@@ -1,6 +1,6 @@
 """The ten languages of MultiPL-E: how each is compiled and run, what it needs, and its self-test."""
 
-from fusebench.evaluate.sandbox.jail import BOX, Limits
+from fusebench.evaluate.sandbox.box import BOX, Limits
 from fusebench.evaluate.sandbox.language import Language, SelfTest
 
 TUPLES = "/usr/share/java/javatuples.jar"
