@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fusebench.artifacts import FusionChoice, RowInfo
+from fusebench.artifacts import FusionChoice, ProbeOutcome, ProbeRecord, RowInfo
 from fusebench.artifacts.results import SAMPLE_COLUMNS
 from fusebench.evaluate import SuiteRun, find_suite
 from fusebench.evaluate.protocol import protocol_of
@@ -201,6 +201,20 @@ def coverage() -> pd.DataFrame:
     return pd.DataFrame(out, columns=["experiment", "row", "source", "outcome", "share"])
 
 
+def probes(*, through: tuple[str, ...] = (), created: str = "2026-01-02T03:04:05+00:00") -> ProbeRecord:
+    """Return a record of three attacks, of which those in `through` got through."""
+    attacks = {
+        "network": ("connect to a server on the host", "[Errno 101] Network is unreachable"),
+        "1 GB of output": ("write 1 GB to stdout", "x" * 120),
+        "ptrace": ("take over another process", "Operation not permitted 3"),
+    }
+    outcomes = tuple(
+        ProbeOutcome(name, attack, name not in through, "the attack succeeded" if name in through else found)
+        for name, (attack, found) in attacks.items()
+    )
+    return ProbeRecord("bubblewrap (bubblewrap 0.8.0)", "36214bfd", created, outcomes)
+
+
 def parts(seed: int = 0, **options: object) -> dict[str, object]:
     """Return the arguments of a RunReport."""
     return {
@@ -223,6 +237,7 @@ def parts(seed: int = 0, **options: object) -> dict[str, object]:
         "notes": ["Everything ran on one machine with 2 cores."],
         "seconds": 431.2,
         "protocols": {name: protocol_of(SuiteRun(find_suite(name))) for name in SUITES},
+        "probes": [probes()],
     }
 
 

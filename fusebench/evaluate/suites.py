@@ -155,6 +155,11 @@ def _kind(tasks: Iterable[str]) -> str:
     return kinds.pop() if len(kinds) == 1 and whole else "mixed"
 
 
+def runs_programs(suite: Suite) -> bool:
+    """Return whether scoring a suite runs programs in the sandbox."""
+    return any(task in s.tasks for s in SUITES.values() if s.kind == "program" for task in suite.tasks)
+
+
 def metric_of(suite: Suite, task: str, present: Iterable[str]) -> str:
     """Return the metric that stands for a task: the task's own choice, the family's, else the first preferred.
 

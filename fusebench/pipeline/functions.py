@@ -278,7 +278,8 @@ def method(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
 def evaluate(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
     """Score a candidate, or one of its checkpoints, on the suites."""
     from fusebench.evaluate import SuiteRun, evaluate_candidate
-    from fusebench.evaluate.suites import find_suite
+    from fusebench.evaluate.sandbox import probe_record
+    from fusebench.evaluate.suites import find_suite, runs_programs
 
     candidate = Candidate.load(inputs["candidate"])
     models, step, seen = candidate.models, -1, candidate.tokens
@@ -287,10 +288,11 @@ def evaluate(inputs: Inputs, params: Params, out: Path, context: Context) -> Non
         models = [str(inputs["candidate"] / checkpoint.folder)]
         step, seen = checkpoint.step, checkpoint.tokens
     held_out = Chunks.load(inputs["corpus"] / "held_out") if "corpus" in inputs else None
+    suites = [SuiteRun(find_suite(s["name"], s["tasks"]), s["limit"], s["shots"]) for s in params["suites"]]
     rows = evaluate_candidate(
         models,
         candidate.kind,
-        [SuiteRun(find_suite(s["name"], s["tasks"]), s["limit"], s["shots"]) for s in params["suites"]],
+        suites,
         held_out=held_out,
         batch_size=params["batch_size"],
         max_length=params["max_length"],
@@ -300,6 +302,9 @@ def evaluate(inputs: Inputs, params: Params, out: Path, context: Context) -> Non
         progress=context.progress,
     )
     place = {"experiment": "", "row": "", "seed": context.seed, "step": step, "tokens": seen}
+    record = probe_record() if any(runs_programs(run.suite) for run in suites) else None
+    if record is not None:
+        record.save(out)
     write_samples(out / "samples.parquet", [{**place, **row} for row in rows])
 
 

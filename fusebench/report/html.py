@@ -14,6 +14,7 @@ from fusebench.report.build import describe
 from fusebench.report.doctor import alignment_tables
 from fusebench.report.headline import Headline
 from fusebench.report.panels import batch_groups, coverage_figures, curve_figures, win_figures
+from fusebench.report.probes import probe_table
 from fusebench.report.run_report import RunReport
 from fusebench.report.samples import examples
 from fusebench.report.tables import Table
@@ -36,6 +37,7 @@ def page(report: RunReport, tables: Sequence[Table], top: Headline) -> str:
     for name in ("value_text", "interval_text", "difference_text", "difference_interval_text", "count", "duration"):
         environment.filters[name] = getattr(formats, name)
     environment.filters["breakable"] = breakable
+    environment.filters["narrow"] = narrow
     environment.filters["tight"] = tight
     environment.filters["describe"] = describe
     environment.filters["share"] = share_text
@@ -64,6 +66,11 @@ def breakable(text: str) -> Markup:
     return Markup("<wbr>").join(part for part in re.split(r"(?<=[_./])", text) if part)
 
 
+def narrow(text: str) -> Markup:
+    """Return a model's name, escaped, that may break within itself: `Open|LLaMA-|7B`."""
+    return Markup("<wbr>").join(part for part in re.split(r"(?<=-)|(?=LLaMA|LLM)", text) if part)
+
+
 def tight(text: str) -> str:
     """Return text whose numbers stay on one line with their unit or sign."""
     return re.sub(r"(?<=\d) (?=%)|(?<=\b[pn]) (?=[=<])|(?<=\bweight) (?=\d)|(?<=[=<]) (?=\d)", "\u00a0", text)
@@ -82,6 +89,7 @@ def _content(report: RunReport, tables: Sequence[Table], top: Headline) -> dict[
         "wins": win_figures(report),
         "coverage": coverage_figures(report),
         "doctor": alignment_tables(report),
+        "probes": probe_table(report),
         "claims": analysis.claims,
         "batches": batch_groups(analysis.layouts),
         "layouts": analysis.layouts,

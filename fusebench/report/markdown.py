@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fusebench.report.doctor import NumbersTable
 from fusebench.report.formats import difference_interval_text, difference_text, interval_text, value_text
 from fusebench.report.protocol import Comparison
 from fusebench.report.tables import Cell, Column, Table
@@ -16,14 +17,16 @@ def escape(text: str) -> str:
     return " ".join(text.split()).translate(_SPECIAL)
 
 
-def markdown(tables: Sequence[Table], title: str, sentence: str) -> str:
-    """Return a document: the answer, then every table; intervals in brackets, `*` where significant."""
+def markdown(tables: Sequence[Table], title: str, sentence: str, probes: NumbersTable | None = None) -> str:
+    """Return a document: the answer, every table, the probes; intervals in brackets, `*` where significant."""
     parts = [f"# {escape(title)}", escape(sentence)]
     for table in tables:
         mark = " †" if table.differs else ""
         parts += [f"## {escape(f'{table.title} · {table.experiment}')}{mark}", escape(table.caption), _table(table)]
         parts += [_protocol(table.protocol)] if table.protocol is not None else []
         parts += [escape(note) for note in table.notes]
+    if probes is not None:
+        parts += [f"## {escape(probes.title)}", escape(probes.caption), _plain(probes)]
     parts.append("Bold: best. \\*: significantly different from the reference row.")
     return "\n\n".join(parts) + "\n"
 
@@ -36,6 +39,12 @@ def _table(table: Table) -> str:
         name = f"**{escape(line.name)}**" if line.main or line.total else escape(line.name)
         rows.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(rows)
+
+
+def _plain(table: NumbersTable) -> str:
+    lines = [table.head, ["---"] * len(table.head)]
+    lines += [[escape(word) for word in line] for line in table.body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _title(column: Column) -> str:

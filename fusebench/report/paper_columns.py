@@ -57,7 +57,7 @@ def _line(line: Line, task: str, paper: PaperTable, sizes: Mapping[str, int]) ->
     values = paper.values.get(_row(task))
     cells = [Cell(value) for value in values] if values is not None else [Cell() for _ in paper.models]
     fewer = sizes.get(task) and line.note and line.note != f"n = {sizes[task]}"
-    note = f"{line.note} of {sizes[task]}" if fewer else line.note
+    note = f"{line.note} of {sizes[task]:,}" if fewer else line.note
     return replace(line, cells=[*line.cells, *cells], note=note)
 
 
@@ -78,5 +78,6 @@ def _origin(paper: PaperTable) -> str:
     gain = 100 * (whole["FuseLLM-7B"] - whole["Llama-2-CLM-7B"])
     return (
         f"The paper's numbers: {SOURCE}, Table {paper.number}; other models, in no test of this run. Over its "
-        f"{len(paper.values)} tasks FuseLLM-7B is {gain:+.2f} points from Llama-2-CLM-7B, its continued training."
+        f"{len(paper.values)} tasks FuseLLM-7B is {abs(gain):.2f} points {'above' if gain > 0 else 'below'} "
+        "Llama-2-CLM-7B, its continued training."
     )

@@ -11,6 +11,7 @@ from fusebench.report.headline import headline
 from fusebench.report.html import page
 from fusebench.report.latex import latex
 from fusebench.report.markdown import markdown
+from fusebench.report.probes import probe_table
 from fusebench.report.run_report import RunReport
 
 
@@ -24,9 +25,10 @@ def render(report: RunReport, folder: Path) -> Path:
         ArtifactError: the folder cannot be written.
     """
     tables, top = build_tables(report), headline(report)
+    probes = probe_table(report)
     path = folder / "index.html"
     atomic_write(folder / "results.jsonl", results_jsonl(report))
-    atomic_write(folder / "tables.md", markdown(tables, report.title, f"{top.sentence} {top.remark}".strip()))
+    atomic_write(folder / "tables.md", markdown(tables, report.title, f"{top.sentence} {top.remark}".strip(), probes))
     atomic_write(folder / "tables.tex", latex(tables))
     atomic_write(path, page(report, tables, top))
     return path
