@@ -112,11 +112,16 @@ def test_one_source_is_not_enough(folders, tmp_path, method):
         METHODS[method].build(inputs(folders, tmp_path, sources={"a": folders["a"]}))
 
 
-@pytest.mark.parametrize("method", ["ensemble", "merge"])
-def test_other_tokenizers_are_refused(folders, tmp_path, method):
+def test_an_ensemble_takes_other_tokenizers(folders, tmp_path):
+    other = save(tmp_path / "other", 3, words="u")
+    given = inputs(folders, tmp_path / "out", sources={"a": folders["a"], "other": other})
+    assert METHODS["ensemble"].build(given).models == [folders["a"], other]
+
+
+def test_merge_refuses_another_tokenizer(folders, tmp_path):
     other = save(tmp_path / "other", 3, words="u")
     with pytest.raises(ModelError, match="different tokenizers"):
-        METHODS[method].build(inputs(folders, tmp_path / "out", sources={"a": folders["a"], "other": other}))
+        METHODS["merge"].build(inputs(folders, tmp_path / "out", sources={"a": folders["a"], "other": other}))
 
 
 def test_merge_refuses_another_architecture(folders, tmp_path):

@@ -52,7 +52,7 @@ def tokenize(chunks: Chunks, tokenizer: "PreTrainedTokenizerFast", *, append_eos
 
 
 def _encode(backend: Any, chunks: Chunks, first: list[int], last: list[int]) -> list[tuple[ndarray, ndarray]]:
-    spelling = _Spelling(backend)
+    spelling = TokenBytes(backend)
     parts: list[tuple[ndarray, ndarray]] = []
     texts = iter(zip(chunks.texts, chunks.ends_document, strict=True))
     while batch := list(islice(texts, BATCH)):
@@ -129,7 +129,7 @@ def template(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int]
     return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
 
 
-class _Spelling:
+class TokenBytes:
     """Every token's bytes of text, as far as the tokenizer's own parts tell."""
 
     def __init__(self, backend: Any) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusebench.errors import ModelError
 from fusebench.evaluate.forward import CausalModel, accepts, vocabulary_of
-from fusebench.evaluate.generate import ModelStepper
+from fusebench.evaluate.generate import ModelStepper, Stepper
 
 
 def average(logits: Sequence[Float[Tensor, "*place vocab"]]) -> Float[Tensor, "*place vocab"]:
@@ -43,12 +43,14 @@ class Ensemble(torch.nn.Module):
             raise ModelError(
                 f"an ensemble of models with {', '.join(map(str, widths))} tokens in their vocabularies",
                 why="probabilities can be averaged only over the same tokens",
-                fix="take models that share one tokenizer",
+                fix="take models that share one tokenizer, or `ensemble_of`, which aligns them",
             )
+        self._hold(models)
+
+    def _hold(self, models: Sequence[Any]) -> None:
         self.models = torch.nn.ModuleList(models)
         self._members = list(models)
         self.config = models[0].config
-        self._keeps = all(accepts(model, "logits_to_keep") for model in models)
 
     @property
     def device(self) -> torch.device:
@@ -60,22 +62,54 @@ class Ensemble(torch.nn.Module):
         """Return the first model's number type."""
         return next(self.parameters()).dtype
 
-    def stepper(self) -> "EnsembleStepper":
+    def stepper(self) -> Stepper:
         """Return the ensemble as a batch on its way, for generation."""
         return EnsembleStepper(self._members)
 
     def tie_weights(self) -> None:
         """Do nothing: the members have tied their own."""
 
-    def forward(self, input_ids: Tensor, logits_to_keep: int | Tensor = 0) -> SimpleNamespace:
-        """Return an output whose `logits` are ln of the mean probability."""
-        if self._keeps:
-            found = [model(input_ids, logits_to_keep=logits_to_keep).logits for model in self.models]
-        else:
-            found = [model(input_ids).logits for model in self.models]
-            if isinstance(logits_to_keep, Tensor):
-                found = [logits[:, logits_to_keep] for logits in found]
-        return SimpleNamespace(logits=average(found))
+    def forward(
+        self,
+        input_ids: Int[Tensor, "row token"],
+        logits_to_keep: int | Int[Tensor, " place"] = 0,
+        attention_mask: Int[Tensor, "row token"] | None = None,
+    ) -> SimpleNamespace:
+        """Return an output whose `logits` [row, place, vocab] are ln of the mean probability.
+
+        Args:
+            input_ids: token ids.
+            logits_to_keep: the last so many places (0 is all), or which.
+            attention_mask: 0 at padding, on either side; None takes all as text.
+        """
+        kept = kept_places(input_ids, logits_to_keep)
+        return SimpleNamespace(logits=average([logits_at(m, input_ids, kept, attention_mask) for m in self._members]))
+
+
+def kept_places(ids: Int[Tensor, "row token"], logits_to_keep: int | Int[Tensor, " place"]) -> Int[Tensor, " place"]:
+    """Return the places that `logits_to_keep` names: the last so many (0 is all), or which."""
+    if isinstance(logits_to_keep, Tensor):
+        return logits_to_keep.to(ids.device)
+    return torch.arange(ids.shape[1], device=ids.device)[-logits_to_keep:]
+
+
+def logits_at(
+    model: CausalModel,
+    ids: Int[Tensor, "row token"],
+    kept: Int[Tensor, " place"],
+    mask: Int[Tensor, "row token"] | None = None,
+) -> Float[Tensor, "row place vocab"]:
+    """Return a model's logits at some places; no others are computed where the model can leave them out."""
+    extra: dict[str, Any] = {}
+    if mask is not None:
+        extra["attention_mask"] = mask
+        if accepts(model, "position_ids"):
+            extra["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+    if accepts(model, "logits_to_keep"):
+        found: Tensor = model(ids, logits_to_keep=kept, **extra).logits
+        return found
+    whole: Tensor = model(ids, **extra).logits
+    return whole[:, kept]
 
 
 class EnsembleStepper:

@@ -4,13 +4,13 @@ import gc
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fusebench.artifacts import Chunks
 from fusebench.errors import DataError
-from fusebench.evaluate.ensemble import Ensemble
+from fusebench.evaluate.aligned_ensemble import ensemble_of
 from fusebench.evaluate.generations import GenerationStore
 from fusebench.evaluate.language_model import LanguageModel
 from fusebench.evaluate.perplexity import perplexity_rows
@@ -34,12 +34,13 @@ def evaluate_candidate(
     seed: int,
     data_root: Path | None,
     out: Path,
+    align: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Return one row per sample: suite, task, item, metric, value, weight, status, prompt, output, gold.
 
     Args:
-        models: folders or hub ids; one, or those of an ensemble.
+        models: folders or hub ids; one, or those of an ensemble, whose tokens are the first one's.
         kind: `model` or `ensemble`.
         suites: what to score, and how much of it.
         held_out: texts for the perplexity suite.
@@ -48,10 +49,11 @@ def evaluate_candidate(
         seed: of sampled generation.
         data_root: folder of evaluation data that replaces the hub.
         out: folder that keeps what was generated, in `generations.jsonl`.
+        align: how an ensemble of different tokenizers maps vocabularies: `vocabulary`, `ties`, `spelling`.
         progress: called with (items done, items).
 
     Raises:
-        ModelError: a model cannot be loaded, or the ensemble's vocabularies differ.
+        ModelError: a model cannot be loaded.
         DataError: a suite's data is not there.
     """
     from fusebench.corpus.models import load_model, load_tokenizer, model_hash
@@ -61,11 +63,14 @@ def evaluate_candidate(
     # All rows in one precision, whatever they were saved in: half precision also rounds differently in each batch.
     dtype = "float32" if device is None else "auto"
     loaded: list[Any] = [load_model(ref, dtype=dtype, device=device) for ref in models]
-    model = Ensemble(loaded) if kind == "ensemble" else loaded[0]
-    store = GenerationStore(out / "generations.jsonl", " ".join(model_hash(ref) for ref in models))
+    tokenizers = [load_tokenizer(ref) for ref in models]
+    model = ensemble_of(loaded, tokenizers, **align or {}) if kind == "ensemble" else loaded[0]
+    # Rules of alignment that are not the usual ones make other texts.
+    rules = [f"{name}={value}" for name, value in sorted((align or {}).items())]
+    store = GenerationStore(out / "generations.jsonl", " ".join([*map(model_hash, models), *rules]))
     with quiet():
         language_model = LanguageModel(
-            model, load_tokenizer(models[0]), batch_size=batch_size, max_length=max_length, seed=seed, store=store
+            model, tokenizers[0], batch_size=batch_size, max_length=max_length, seed=seed, store=store
         )
     rows = evaluate_loaded(language_model, suites, held_out=held_out, data_root=data_root, progress=progress)
     del model, loaded, language_model

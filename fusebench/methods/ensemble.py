@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fusebench.artifacts import Candidate
-from fusebench.methods._alike import require_same_tokenizer, require_two
+from fusebench.methods._alike import require_two
 from fusebench.methods.registry import MethodInputs, method
 
 
@@ -11,14 +11,14 @@ from fusebench.methods.registry import MethodInputs, method
 def build(inputs: MethodInputs) -> Candidate:
     """Return the sources as one candidate of kind `ensemble`; nothing is trained.
 
+    Its tokens are the first source's; sources with other tokenizers are aligned to it when it is evaluated.
+
     Raises:
         RecipeError: there are fewer than two sources.
-        ModelError: their tokenizers differ.
     """
     from fusebench.corpus.models import count_parameters
 
     require_two(inputs.sources, "ensemble")
-    require_same_tokenizer(inputs.sources, "ensemble")
     models = list(inputs.sources.values())
     return Candidate(
         "ensemble",

@@ -1,0 +1,251 @@
+"""Several models of different vocabularies that answer as one, in the tokens of the first."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Int64
+from numpy import ndarray
+from torch import Tensor
+
+from fusebench.align import spell
+from fusebench.align.cache import cached_map
+from fusebench.align.vocabulary import Method, Spelled, Ties, first_word_map
+from fusebench.artifacts import VocabMap
+from fusebench.corpus.models import tokenizer_hash
+from fusebench.evaluate.aligned_ensemble_rows import MemberRows
+from fusebench.evaluate.aligned_ensemble_text import MemberText, Reading, TargetText
+from fusebench.evaluate.ensemble import Ensemble, kept_places, logits_at
+from fusebench.evaluate.forward import vocabulary_of
+from fusebench.evaluate.generate import ModelStepper, Stepper
+
+_MAPS: dict[tuple[str, ...], VocabMap] = {}
+
+
+def vocabulary_map(source: Any, target: Any, method: Method, ties: Ties, spelling: Spelled) -> VocabMap:
+    """Return the vocabulary map of two tokenizers, kept in memory for the next ensemble of this process."""
+    key = (tokenizer_hash(source), tokenizer_hash(target), method, ties, spelling)
+    if key not in _MAPS:
+        _MAPS[key] = cached_map(source, target, method, ties, spelling)
+    return _MAPS[key]
+
+
+class Votes:
+    """The target's rows, to which those of other members are added.
+
+    A member that has a row gives `weight` times its probabilities over the target's ids; what it gives to nothing of
+    the target's goes to the target's own row, so that every row stays a distribution and nothing is made up:
+
+        p = (p_target + sum of weight * (carried + lost * p_target)) / (1 + sum of weight)
+    """
+
+    def __init__(self, logits: Float[Tensor, "row vocab"]) -> None:
+        self.own = logits.float().log_softmax(-1)
+        self.carried = torch.zeros_like(self.own)
+        self.share = torch.ones(len(logits), device=logits.device)
+        self.count = torch.ones(len(logits), device=logits.device)
+
+    def add(self, rows: Int[Tensor, " some"], carried: Float[Tensor, "some vocab_and_lost"]) -> None:
+        """Add a member's probabilities over the target's ids, and what it lost, at some rows; each once a call."""
+        self.carried.index_add_(0, rows, carried[:, :-1])
+        self.share.index_add_(0, rows, carried[:, -1])
+        self.count.index_add_(0, rows, torch.ones_like(rows, dtype=self.count.dtype))
+
+    def result(self) -> Float[Tensor, "row vocab"]:
+        """Return ln of the mean probabilities."""
+        own = self.own + (self.share / self.count).log()[:, None]
+        return torch.logaddexp(own, (self.carried / self.count[:, None]).log())
+
+
+class _Member:
+    """A model beside the target, and where its ids go."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, target: Any, width: int, rules: tuple[Method, Ties, Spelled]
+    ) -> None:
+        from fusebench.evaluate.language_model import context_of
+
+        self.model, self.width = model, width
+        self.same = tokenizer_hash(tokenizer) == tokenizer_hash(target)
+        if self.same:
+            # Ids beyond the tokenizer too: both models may give them a little.
+            maps = [np.arange(vocabulary_of(model))]
+        else:
+            known = vocabulary_map(tokenizer, target, *rules)
+            maps = [known.target, first_word_map(spell(tokenizer), spell(target), known, rules[2])]
+        self.places = torch.stack([self._places(found) for found in maps]).to(model.device)
+        self.text = MemberText(tokenizer, context_of(model))
+        self.rows = MemberRows(model)
+
+    def _places(self, found: ndarray) -> Int[Tensor, " member_vocab"]:
+        """Return the target id of each of the model's ids; `width` stands for none."""
+        places = np.full(vocabulary_of(self.model), self.width, dtype=np.int64)
+        size = min(len(found), len(places))
+        places[:size] = np.where((found[:size] >= 0) & (found[:size] < self.width), found[:size], self.width)
+        return torch.from_numpy(places)
+
+    def carry(self, logits: Float[Tensor, "row member_vocab"], opening: Tensor | None = None) -> Float[Tensor, "row v"]:
+        """Return the member's probabilities over the target's ids, and last the sum of what goes nowhere."""
+        every = self.places[0].expand(len(logits), -1)
+        places = every if opening is None else self.places[opening.to(torch.long)]
+        found = torch.zeros(len(logits), self.width + 1, device=logits.device)
+        return found.scatter_add_(1, places, logits.float().softmax(-1))
+
+    def vote(
+        self, votes: Votes, readings: Sequence[Reading], wanted: Sequence[ndarray], rows: Sequence[ndarray]
+    ) -> None:
+        """Add this member's rows at the wanted positions of each reading to `votes`, where they are numbered `rows`."""
+        asked = self.text.ask(readings, wanted)
+        number = np.full((len(readings), max((len(r.ends) for r in readings), default=0)), -1, dtype=np.int64)
+        for line, places, own in zip(number, wanted, rows, strict=True):
+            line[places] = own
+        device = votes.own.device
+        for own, logits in self.rows.rows(asked.sequences, asked.sequence, asked.position):
+            at = torch.from_numpy(number[asked.row[own], asked.column[own]]).to(device)
+            opening = torch.from_numpy(asked.opening[own]).to(logits.device) if asked.opening[own].any() else None
+            votes.add(at, self.carry(logits, opening).to(device))
+
+
+class AlignedEnsemble(Ensemble):
+    """Models of any vocabularies as one model over the first one's tokens.
+
+    At every position the members' next-token probabilities are averaged. A member other than the first reads the text
+    of the target's tokens up to there in its own tokens, with its own BOS, and its full softmax is carried to the
+    target's ids by the vocabulary map. A row depends on nothing behind its position, so that the probabilities of all
+    next tokens sum to 1, whatever a text goes on with, and generation follows the same numbers as log-likelihood.
+
+    A member abstains, and the others are averaged, where it has nothing to go by: inside a character, at a special
+    token behind the first text, before the first text when it has no BOS, and where its tokenizer drops the end of
+    the text. A member with the target's own tokenizer reads the target's ids as they are.
+
+    Args:
+        models: the target first.
+        tokenizers: of each model.
+        vocabulary, ties, spelling: how vocabularies are mapped, as in `align` of a recipe.
+
+    Raises:
+        ModelError: a tokenizer is not a fast one.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Any],
+        tokenizers: Sequence[Any],
+        *,
+        vocabulary: Method = "min_ed",
+        ties: Ties = "prefix",
+        spelling: Spelled = "text",
+    ) -> None:
+        torch.nn.Module.__init__(self)
+        self._hold(models)
+        self.text = TargetText(tokenizers[0])
+        width = vocabulary_of(models[0])
+        rules = (vocabulary, ties, spelling)
+        self.others = [
+            _Member(model, tokenizer, tokenizers[0], width, rules)
+            for model, tokenizer in zip(models[1:], tokenizers[1:], strict=True)
+        ]
+
+    def stepper(self) -> Stepper:
+        """Return the ensemble as a batch on its way, for generation."""
+        return AlignedStepper(self)
+
+    @torch.no_grad()
+    def forward(
+        self,
+        input_ids: Int[Tensor, "row token"],
+        logits_to_keep: int | Int[Tensor, " place"] = 0,
+        attention_mask: Int[Tensor, "row token"] | None = None,
+        lengths: Int[Tensor, " row"] | None = None,
+    ) -> SimpleNamespace:
+        """Return an output whose `logits` [row, place, vocab] are ln of the mean probability.
+
+        Args:
+            input_ids: of the target.
+            logits_to_keep: the last so many places (0 is all), or which.
+            attention_mask: 0 at padding, on either side; None takes all as text.
+            lengths: tokens of each row that are not padding on the right. Padding behind a row changes none of its
+                logits, but unless it is named the members are asked about it.
+        """
+        size = input_ids.shape[1]
+        kept = kept_places(input_ids, logits_to_keep)
+        places = kept.cpu().numpy()
+        real = np.ones(tuple(input_ids.shape), dtype=bool)
+        if attention_mask is not None:
+            real = attention_mask.cpu().numpy() > 0
+        if lengths is not None:
+            real &= np.arange(size) < lengths.cpu().numpy()[:, None]
+        own = logits_at(self._members[0], input_ids, kept, attention_mask)
+        votes = Votes(own.flatten(0, 1))
+        ids = input_ids.cpu().numpy()
+        readings, wanted, rows = [], [], []
+        for row in range(len(ids)):
+            columns = np.flatnonzero(real[row])
+            slot = np.full(size, -1, dtype=np.int64)
+            slot[places] = row * len(places) + np.arange(len(places))
+            chosen = np.flatnonzero(slot[columns] >= 0)
+            readings.append(self.text.read(ids[row, columns[: chosen.max(initial=-1) + 1]]))
+            wanted.append(chosen)
+            rows.append(slot[columns[chosen]])
+        for member in self.others:
+            if member.same:
+                logits = logits_at(member.model, input_ids, kept, attention_mask)
+                votes.add(torch.arange(len(votes.own), device=own.device), member.carry(logits.flatten(0, 1)))
+            else:
+                member.vote(votes, readings, wanted, rows)
+        return SimpleNamespace(logits=votes.result().view(own.shape))
+
+
+def ensemble_of(models: Sequence[Any], tokenizers: Sequence[Any], **align: Any) -> Ensemble:
+    """Return models as one: a plain average where they share tokenizer and width, else through the alignment.
+
+    Args:
+        models, tokenizers: in order; the first one's tokens are the ensemble's.
+        align: `vocabulary`, `ties`, `spelling`; see `AlignedEnsemble`.
+    """
+    alike = len({tokenizer_hash(t) for t in tokenizers}) == len({vocabulary_of(m) for m in models}) == 1
+    return Ensemble(models) if alike else AlignedEnsemble(models, tokenizers, **align)
+
+
+class AlignedStepper:
+    """A target with its cache and members that read along, which choose one next token together."""
+
+    def __init__(self, ensemble: AlignedEnsemble) -> None:
+        self.ensemble = ensemble
+        self.target = ModelStepper(ensemble._members[0])
+        self.followers = {n: ModelStepper(m.model) for n, m in enumerate(ensemble.others) if m.same}
+        self.ids: list[Int64[ndarray, " token"]] = []
+
+    def begin(self, ids: Int[Tensor, "row token"], mask: Int[Tensor, "row token"]) -> Float[Tensor, "row vocab"]:
+        """Return the averaged logits after left-padded prompts."""
+        real: Bool[ndarray, "row token"] = mask.cpu().numpy() > 0
+        self.ids = [own[there] for own, there in zip(ids.cpu().numpy(), real, strict=True)]
+        found = {n: follower.begin(ids, mask) for n, follower in self.followers.items()}
+        return self._vote(self.target.begin(ids, mask), found)
+
+    def step(self, tokens: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
+        """Return the averaged logits after one more token per row."""
+        new = tokens.cpu().numpy()
+        self.ids = [np.append(own, token) for own, token in zip(self.ids, new, strict=True)]
+        found = {n: follower.step(tokens) for n, follower in self.followers.items()}
+        return self._vote(self.target.step(tokens), found)
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Go on with these rows alone."""
+        self.ids = [self.ids[int(row)] for row in rows]
+        for stepper in (self.target, *self.followers.values()):
+            stepper.keep(rows)
+
+    def _vote(self, logits: Float[Tensor, "row vocab"], found: dict[int, Tensor]) -> Float[Tensor, "row vocab"]:
+        votes = Votes(logits)
+        readings = [self.ensemble.text.read(own) for own in self.ids]
+        wanted = [np.array([len(own) - 1]) for own in self.ids]
+        rows = [np.array([row]) for row in range(len(self.ids))]
+        for number, member in enumerate(self.ensemble.others):
+            if member.same:
+                votes.add(torch.arange(len(logits), device=logits.device), member.carry(found[number]))
+            else:
+                member.vote(votes, readings, wanted, rows)
+        return votes.result()
