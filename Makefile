@@ -1,4 +1,5 @@
 # make setup   install everything into .venv, and the sandbox where this machine lets us
+# make toolchains  compilers and interpreters of the ten languages, from the system's packages (Debian, Ubuntu)
 # make ablate  the quickstart ablation: train, fuse, evaluate, test, report
 # make test    the whole test suite
 # make check   ruff, mypy, import-linter
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ablate test check bench clean
+.PHONY: setup toolchains ablate test check bench clean
 
 setup: $(STAMP)
 
@@ -20,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,merge]'
 	sh scripts/install-sandbox.sh
 	touch $(STAMP)
+
+toolchains: $(STAMP)
+	sh scripts/install-toolchains.sh $(BIN)/python
 
 ablate: $(STAMP)
 	$(BIN)/fusebench ablate quickstart

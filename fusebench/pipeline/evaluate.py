@@ -75,5 +75,5 @@ def _require_sandbox(suite: str) -> None:
         raise UnavailableError(
             f"suite `{suite}` cannot be scored here",
             why=f"generated programs run only in a sandbox, and {reason}",
-            fix="install bubblewrap (Debian, Ubuntu: `sudo apt-get install bubblewrap`) or podman; see `fusebench doctor`",
+            fix="install bubblewrap (or podman): `sudo apt-get install bubblewrap`; `fusebench doctor` says more",
         )

@@ -184,6 +184,7 @@ RUBY = Language(
     run=("ruby", "main.rb"),
     tools=("ruby",),
     packages=("ruby", "ruby-test-unit"),
+    library=("ruby", "-e", "require 'test/unit'"),
     version_command=("ruby", "--version"),
     syntax=r"syntax error",
     test=SelfTest(
