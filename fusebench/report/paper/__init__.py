@@ -61,7 +61,7 @@ class PaperTable:
     metrics: dict[str, str] = field(default_factory=dict)
 
     def average(self, rows: Iterable[str]) -> tuple[float, ...]:
-        """Return the unweighted mean of some of the table's rows, one share a model.
+        """Return the unweighted mean of some of the table's rows, one share a model, rounded half up as the paper's.
 
         Raises:
             ValueError: there are no rows.
@@ -69,7 +69,9 @@ class PaperTable:
         chosen = [self.values[row] for row in rows]
         if not chosen:
             raise ValueError("no rows to average")
-        return tuple(sum(column) / len(chosen) for column in zip(*chosen, strict=True))
+        # In whole hundredths of a percent: 17.255 as a float would be rounded down.
+        sums = [sum(round(share * 10_000) for share in column) for column in zip(*chosen, strict=True)]
+        return tuple((2 * total + len(chosen)) // (2 * len(chosen)) / 10_000 for total in sums)
 
 
 _TABLES: tuple[tuple[str, int, str, TaskProtocol, dict[str, str]], ...] = (
