@@ -182,26 +182,25 @@ def test_every_definition_that_local_data_feeds_is_one_of_lm_evals():
 
 
 def test_a_run_killed_at_half_of_its_generations_ends_like_one_that_was_not(folder, tmp_path, monkeypatch):
-    from fusebench.evaluate import language_model
+    from fusebench.evaluate.generations import GenerationStore
 
     run = SuiteRun(find_suite("toy_bbh"), 8)
     whole = evaluate(folder, run, out=tmp_path / "whole")
-    calls, plain = [], language_model.generate
+    half = len(whole) // 2
+    plain = GenerationStore.put
 
-    def killed(*args, **more):
-        calls.append(len(args[1]))
-        if len(calls) > 2:
+    def killed(store, requests, texts):
+        plain(store, requests, texts)
+        if len(store) == half:
             raise KeyboardInterrupt
-        return plain(*args, **more)
 
-    monkeypatch.setattr(language_model, "generate", killed)
+    monkeypatch.setattr(GenerationStore, "put", killed)
     with pytest.raises(KeyboardInterrupt):
         evaluate(folder, run, out=tmp_path / "half")
-    done = sum(calls[:2])
-    calls.clear()
-    monkeypatch.setattr(language_model, "generate", lambda *a, **m: calls.append(len(a[1])) or plain(*a, **m))
+    later = []
+    monkeypatch.setattr(GenerationStore, "put", lambda *a: later.append(a[1]) or plain(*a))
     assert evaluate(folder, run, out=tmp_path / "half") == whole
-    assert sum(calls) == len(whole) - done
+    assert len(later) == len(whole) - half
 
 
 def test_direct_bbh_answers_are_compared_without_the_space_before_them(shared):

@@ -19,10 +19,13 @@ from transformers import (
 )
 
 from fusebench.errors import ModelError
+from fusebench.evaluate import language_model, packed
 from fusebench.evaluate.ensemble import Ensemble
-from fusebench.evaluate.forward import Piece, score
-from fusebench.evaluate.generate import Decoding, ModelStepper, Stops, generate
+from fusebench.evaluate.forward import Piece, score_plainly
+from fusebench.evaluate.generate import Decoding, Group, ModelStepper, Stops, _padded, cut_at, generate
+from fusebench.evaluate.packed import score
 from fusebench.evaluate.perplexity import cut_windows, score_texts
+from fusebench.evaluate.shared_prefix import SharedPrefixStepper, common_prefix, stepper_of
 
 VOCABULARY = 260
 
@@ -159,10 +162,100 @@ def test_samples_depend_on_their_own_numbers_alone():
     model, tokenizer = tiny(), byte_tokenizer(True)
     uniform = np.random.default_rng(0).random((4, 12))
     warm = {"decoding": Decoding(temperature=0.8, top_p=0.9)}
-    together = run_generate(model, tokenizer, PROMPTS, uniform=uniform, **warm)
-    alone = [run_generate(model, tokenizer, [p], uniform=uniform[n : n + 1], **warm)[0] for n, p in enumerate(PROMPTS)]
+    together = run_generate(model, tokenizer, PROMPTS, uniform=uniform.__getitem__, **warm)
+    alone = [
+        run_generate(model, tokenizer, [p], uniform=lambda _, n=n: uniform[n], **warm)[0] for n, p in enumerate(PROMPTS)
+    ]
     assert together == alone
     assert together != run_generate(model, tokenizer, PROMPTS)
+
+
+LONG = ["The same long beginning of all of them. " * 2 + end for end in ("a", "what is it?", "so on", "b c d", "e")]
+
+
+def family(name):
+    """Return a tiny model: grouped keys, a sliding window shorter than the prompts, absolute places, ..."""
+    if name == "gemma3":
+        from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+        torch.manual_seed(0)
+        config = Gemma3TextConfig(
+            vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=8, sliding_window=16, max_position_embeddings=256,
+            layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        )  # fmt: skip
+        return Gemma3ForCausalLM(config).eval()
+    return tiny(name)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gpt_neox", "gemma3"])
+def test_rows_that_join_behind_shared_prefixes_get_what_they_get_alone(architecture):
+    model, tokenizer = family(architecture), byte_tokenizer(True)
+    alone = [run_generate(ModelStepper(model), tokenizer, [text])[0] for text in LONG + PROMPTS]
+    stepper = stepper_of(model)
+    assert isinstance(stepper, SharedPrefixStepper)
+    prompts = [tokenizer(text)["input_ids"] for text in LONG]
+    common = common_prefix(*_padded(prompts, 0))
+    assert common >= 80
+    groups = [Group([0, 1, 2, 3, 4], common), Group([5, 6, 7, 8])]
+    stops = [alone[0][3], alone[1][5], alone[5][2]]
+    finished, beside = [], []
+    join = stepper.join
+    stepper.join = lambda *a: beside.append(stepper.cache is not None) or join(*a)
+    together = run_generate(
+        stepper,
+        tokenizer,
+        LONG + PROMPTS,
+        groups=groups,
+        rows=4,
+        until=stops,
+        done=lambda *a: finished.append(a),
+    )
+    assert together == [cut_at(text, stops) for text in alone]
+    assert sorted(finished) == list(enumerate(together))
+    assert any(beside), "no row came in while others were on their way"
+
+
+def test_a_model_whose_attention_is_not_known_is_left_to_itself():
+    from transformers import BloomConfig, BloomForCausalLM
+
+    config = BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=1, n_head=2)
+    assert isinstance(stepper_of(BloomForCausalLM(config).eval()), ModelStepper)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gpt_neox", "gemma3"])
+def test_continuations_of_one_context_score_packed_as_they_do_alone(architecture, monkeypatch):
+    model = family(architecture)
+    numbers = [(5 + 7 * n * n) % 250 for n in range(40)]
+    contexts = [numbers[:3], numbers[3:10], numbers[9:11]]
+    tails = [numbers[20:21], numbers[21:25], numbers[30:32], numbers[25:26]]
+    pieces = [Piece([*c, *t], len(c)) for t in tails for c in contexts] + [Piece(numbers, 30), Piece(numbers, 1)]
+    plain = [score_plainly(model, [piece], batch_size=1)[0][0] for piece in pieces]
+    seen = []
+    whole = packed._score_batch
+    monkeypatch.setattr(packed, "_score_batch", lambda *a: seen.append(len(a[1])) or whole(*a))
+    found, _ = score(model, pieces, batch_size=8)
+    assert np.abs(found - plain).max() < 1e-4
+    assert sum(seen[1:] if seen[0] == 2 else seen) == len(contexts)
+
+
+def test_a_packed_continuation_is_greedy_exactly_where_it_is_alone():
+    model = tiny()
+    context = [5, 9, 100]
+    likely = int(model(torch.tensor([context])).logits[0, -1].argmax())
+    pieces = [
+        Piece([*context, likely], 3),
+        Piece([*context, (likely + 1) % VOCABULARY], 3),
+        Piece([*context, likely, 3], 3),
+    ]
+    assert score(model, pieces, batch_size=4)[1].tolist() == score_plainly(model, pieces, batch_size=1)[1].tolist()
+
+
+def test_prompts_are_grouped_by_a_long_common_prefix_and_the_rest_by_length(monkeypatch):
+    monkeypatch.setattr(language_model, "SHARED_FROM", 3)
+    prompts = [[1, 2, 3, 4], [9], [1, 2, 3, 5, 6], [7, 7], [1, 2, 3, 4, 8], [7, 7, 1]]
+    groups = language_model.group_prompts(prompts)
+    assert [(list(g.numbers), g.common) for g in groups] == [([0, 4, 2], 3), ([5, 3, 1], 0)]
 
 
 def test_two_copies_of_a_model_are_the_model():

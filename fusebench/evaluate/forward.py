@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
+from torch import Tensor
 
 LOGITS_AT_ONCE = 1 << 26
 """Logits held at a time (256 MiB in float32): large vocabularies get smaller batches."""
@@ -38,14 +39,20 @@ def accepts(model: CausalModel, name: str) -> bool:
     return name in inspect.signature(forward).parameters
 
 
+def agree(found: Float[Tensor, "*place"], expected: Float[Tensor, "*place"], dtype: torch.dtype) -> bool:
+    """Return whether log-probabilities found in two ways are the same up to the rounding of a model's number type."""
+    allowed = 1e-3 if dtype in (torch.float32, torch.float64) else 0.2
+    return bool((found - expected).abs().mean() < allowed)
+
+
 @torch.inference_mode()
-def score(
+def score_plainly(
     model: CausalModel, pieces: Sequence[Piece], *, batch_size: int
 ) -> tuple[Float64[ndarray, " piece"], Bool[ndarray, " piece"]]:
     """Return for each piece the natural-log probability of its scored tokens, and whether all are the likeliest.
 
-    Pieces are padded on the right, where a causal model does not see it. Logits are taken to float32 before the
-    softmax.
+    Each piece is a row, padded on the right, where a causal model does not see it. Logits are taken to float32
+    before the softmax.
 
     Args:
         model: anything that maps ids [batch, token] to logits.

@@ -1,8 +1,8 @@
 """Batched generation with stop strings: finished rows leave the batch, nothing is decoded that cannot matter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,29 @@ class Stepper(Protocol):
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows alone."""
+
+
+@runtime_checkable
+class JoiningStepper(Stepper, Protocol):
+    """A batch into which new rows may come while the others are on their way."""
+
+    def join(
+        self, ids: Int[Tensor, "row token"], mask: Int[Tensor, "row token"], common: int
+    ) -> Float[Tensor, "row vocab"]:
+        """Return the logits after left-padded prompts, which become the last rows; `common` first tokens are shared."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Prompts that begin alike.
+
+    Args:
+        numbers: which prompts.
+        common: how many first tokens they share; 0 where they have nothing in common.
+    """
+
+    numbers: Sequence[int]
+    common: int = 0
 
 
 class ModelStepper:
@@ -120,12 +143,15 @@ def generate(
     max_new: int,
     device: torch.device,
     decoding: Decoding | None = None,
-    uniform: Float[ndarray, "row new"] | None = None,
+    uniform: Callable[[int], Float[ndarray, " new"]] | None = None,
+    groups: Sequence[Group] | None = None,
+    rows: int | None = None,
+    done: Callable[[int, str], None] | None = None,
 ) -> list[str]:
     """Return what follows each prompt, up to a stop string, an end token or `max_new` tokens.
 
     Args:
-        stepper: the model, or several as one.
+        stepper: the model, or several as one; where it lets rows join, a finished row's place is filled.
         prompts: token ids, at least one each.
         stops: the tokenizer's decoder.
         until: stop strings, not part of what is returned.
@@ -134,48 +160,122 @@ def generate(
         max_new: tokens to generate at most.
         device: where the model is.
         decoding: greedy where None.
-        uniform: numbers in [0, 1) that decide the sampling, so that a sample depends on its own seed alone, not on
-            the batch it happens to be in.
+        uniform: for a prompt's number, numbers in [0, 1) that decide the sampling, so that a sample depends on its
+            own seed alone, not on the batch it happens to be in.
+        groups: in which order prompts are taken; None is one group of all.
+        rows: prompts at a time, at most; None is all.
+        done: called with a prompt's number and what follows it, as soon as it is there.
     """
     decoding = decoding or Decoding()
     assert decoding.temperature == 0 or uniform is not None, "sampling needs its random numbers"
+    queue = [Group(range(len(prompts)))] if groups is None else list(reversed(groups))
+    size = rows or len(prompts)
+    marks = stops.marks(until)
+    ends = np.asarray(sorted(end_ids), dtype=np.int64)
+    texts = [""] * len(prompts)
+    live = _Rows.of([], max_new, None)
+    logits: Tensor | None = None
+    while queue or len(live):
+        while queue and _has_room(stepper, len(live), size):
+            group = queue.pop()
+            now, later = group.numbers[: size - len(live)], group.numbers[size - len(live) :]
+            if later:
+                queue.append(Group(later, group.common))
+            ids, mask = (t.to(device) for t in _padded([prompts[n] for n in now], pad_id))
+            if isinstance(stepper, JoiningStepper):
+                new = stepper.join(ids, mask, group.common)
+            else:
+                new = stepper.begin(ids, mask)
+            logits = new if logits is None else torch.cat([logits, new])
+            live = live.with_more(_Rows.of(now, max_new, uniform if decoding.temperature else None))
+        assert logits is not None
+        if decoding.temperature == 0:
+            tokens = logits.argmax(1)
+        else:
+            tokens = _sample(logits, decoding, torch.from_numpy(live.chance()).to(logits.device))
+        chosen = tokens.cpu().numpy()
+        live.put(chosen)
+        ended = np.isin(chosen, ends)
+        finished = ended | (live.age == max_new)
+        for place in np.flatnonzero(~finished & marks[chosen]).tolist():
+            text = stops.text(live.tokens(place))
+            finished[place] = any(stop in text for stop in until if stop)
+        for place in np.flatnonzero(finished).tolist():
+            made = live.tokens(place)
+            number = int(live.numbers[place])
+            texts[number] = cut_at(stops.text(made[:-1] if ended[place] else made), until)
+            if done is not None:
+                done(number, texts[number])
+        stay = np.flatnonzero(~finished)
+        if len(stay) < len(live):
+            live = live.at(stay)
+            kept = torch.from_numpy(stay).to(device)
+            tokens = tokens[kept]
+            if len(stay) or isinstance(stepper, JoiningStepper):
+                stepper.keep(kept)
+        logits = stepper.step(tokens) if len(stay) else None
+    return texts
+
+
+def _has_room(stepper: Stepper, live: int, size: int) -> bool:
+    """Return whether new rows should come in: a few at a time, since reading a prompt makes the others wait."""
+    return live == 0 or (isinstance(stepper, JoiningStepper) and size - live >= max(1, size // 4))
+
+
+def _padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Int[Tensor, "row token"], Int[Tensor, "row token"]]:
+    """Return ids padded on the left, and 1 where a token is."""
     length = max(len(p) for p in prompts)
     ids = torch.full((len(prompts), length), pad_id, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
         ids[row, length - len(prompt) :] = torch.as_tensor(prompt)
         mask[row, length - len(prompt) :] = 1
-    marks = stops.marks(until)
-    ends = np.asarray(sorted(end_ids), dtype=np.int64)
-    made = np.zeros((len(prompts), max_new), dtype=np.int64)
-    texts = [""] * len(prompts)
-    live = np.arange(len(prompts))
-    logits = stepper.begin(ids.to(device), mask.to(device))
-    for step in range(max_new):
-        if decoding.temperature == 0:
-            tokens = logits.argmax(1)
-        else:
-            assert uniform is not None
-            tokens = _sample(logits, decoding, torch.from_numpy(uniform[live, step]).to(logits.device))
-        new = tokens.cpu().numpy()
-        made[live, step] = new
-        ended = np.isin(new, ends)
-        finished = ended | (step == max_new - 1)
-        for place in np.flatnonzero(~finished & marks[new]):
-            text = stops.text(made[live[place], : step + 1].tolist())
-            finished[place] = any(stop in text for stop in until if stop)
-        for place in np.flatnonzero(finished):
-            upto = step if ended[place] else step + 1
-            texts[live[place]] = cut_at(stops.text(made[live[place], :upto].tolist()), until)
-        stay = np.flatnonzero(~finished)
-        if len(stay) == 0:
-            break
-        if len(stay) < len(live):
-            rows = torch.from_numpy(stay).to(device)
-            stepper.keep(rows)
-            live, tokens = live[stay], tokens[rows]
-        logits = stepper.step(tokens)
-    return texts
+    return ids, mask
+
+
+@dataclass
+class _Rows:
+    """The rows on their way: which prompt, how many tokens were made, which, and the numbers that decide sampling."""
+
+    numbers: ndarray
+    age: ndarray
+    made: ndarray
+    uniform: ndarray | None
+
+    @classmethod
+    def of(cls, numbers: Sequence[int], max_new: int, uniform: Callable[[int], ndarray] | None) -> "_Rows":
+        count = len(numbers)
+        chances = np.stack([uniform(n) for n in numbers]) if uniform is not None else None
+        made = np.zeros((count, max_new), dtype=np.int64)
+        return cls(np.asarray(numbers, dtype=np.int64), np.zeros(count, dtype=np.int64), made, chances)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def with_more(self, new: "_Rows") -> "_Rows":
+        parts = [self, new] if len(self) else [new]
+        chances = [part.uniform for part in parts if part.uniform is not None]
+        return _Rows(
+            np.concatenate([part.numbers for part in parts]),
+            np.concatenate([part.age for part in parts]),
+            np.concatenate([part.made for part in parts]),
+            np.concatenate(chances) if chances else None,
+        )
+
+    def at(self, places: ndarray) -> "_Rows":
+        uniform = None if self.uniform is None else self.uniform[places]
+        return _Rows(self.numbers[places], self.age[places], self.made[places], uniform)
+
+    def put(self, tokens: ndarray) -> None:
+        self.made[np.arange(len(self)), self.age] = tokens
+        self.age += 1
+
+    def tokens(self, place: int) -> list[int]:
+        return list(self.made[place, : self.age[place]].tolist())
+
+    def chance(self) -> ndarray:
+        assert self.uniform is not None
+        return np.asarray(self.uniform[np.arange(len(self)), self.age])
 
 
 def _sample(

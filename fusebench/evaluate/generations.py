@@ -64,6 +64,10 @@ class GenerationStore:
         """Return the completion, or None where it is not there yet."""
         return self._known.get(request.digest())
 
+    def __len__(self) -> int:
+        """Return how many completions are known."""
+        return len(self._known)
+
     def put(self, requests: Sequence[Request], texts: Sequence[str]) -> None:
         """Keep completions."""
         lines = []

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from fusebench.evaluate.ensemble import Ensemble
-from fusebench.evaluate.forward import Piece, score, vocabulary_of
-from fusebench.evaluate.generate import Decoding, ModelStepper, Stepper, Stops, generate
+from fusebench.evaluate.forward import Piece, vocabulary_of
+from fusebench.evaluate.generate import Decoding, Group, Stepper, Stops, generate
 from fusebench.evaluate.generations import GenerationStore, Request
+from fusebench.evaluate.packed import score
+from fusebench.evaluate.shared_prefix import stepper_of
 
+SHARED_FROM = 256
+"""Tokens of a common prefix from which on rows are put together for its sake; below, full batches matter more."""
 KNOWN_SETTINGS = {"until", "max_gen_toks", "do_sample", "temperature", "top_p"}
 
 
@@ -46,7 +49,7 @@ class LanguageModel(HFLM):
         super().__init__(
             pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch_size, max_length=self.context
         )
-        self.seed, self.store = seed, store or GenerationStore()
+        self.seed, self.store = seed, GenerationStore() if store is None else store
         self._stops: Stops | None = None
 
     @property
@@ -110,30 +113,53 @@ class LanguageModel(HFLM):
             keys.append(Request(prompt, rules, self.seed if warm else 0, number))
         todo = [request for request in dict.fromkeys(keys) if self.store.get(request) is None]
         encoded = {r: self._encode_prompt(r.prompt)[-(self.max_length - max_new) :] for r in todo}
-        todo.sort(key=lambda request: len(encoded[request]), reverse=True)
-        ends = end_ids(self.model, self.tokenizer)
-        for at in range(0, len(todo), self.batch_size):
-            members = todo[at : at + self.batch_size]
-            texts = generate(
+        prompts_ids = [encoded[request] for request in todo]
+        if todo:
+            generate(
                 self._stepper(),
-                [encoded[request] for request in members],
+                prompts_ids,
                 stops=self.stops,
                 until=until,
-                end_ids=ends,
+                end_ids=end_ids(self.model, self.tokenizer),
                 pad_id=int(self.tokenizer.pad_token_id or 0),
                 max_new=max_new,
                 device=self.model.device,
                 decoding=decoding,
-                uniform=np.stack([request.uniform(max_new) for request in members]) if warm else None,
+                uniform=lambda number: todo[number].uniform(max_new),
+                groups=group_prompts(prompts_ids),
+                rows=int(self.batch_size),
+                done=lambda number, text: self.store.put([todo[number]], [text]),
             )
-            self.store.put(members, texts)
         return [self.store.get(request) or "" for request in keys]
 
     def _encode_prompt(self, prompt: str) -> list[int]:
         return list(self.tok_encode(prompt)) or [self.prefix_token_id]
 
     def _stepper(self) -> Stepper:
-        return self.model.stepper() if isinstance(self.model, Ensemble) else ModelStepper(self.model)
+        return self.model.stepper() if isinstance(self.model, Ensemble) else stepper_of(self.model)
+
+
+def group_prompts(prompts: Sequence[Sequence[int]]) -> list[Group]:
+    """Return the prompts in groups with a long common prefix, then the rest, the longest first."""
+    order = sorted(range(len(prompts)), key=lambda n: tuple(prompts[n]))
+    found: list[tuple[list[int], int]] = []
+    for number in order:
+        # In this order the common prefix with a group's first prompt only gets shorter.
+        shared = _common(prompts[found[-1][0][0]], prompts[number]) if found else 0
+        shared = min(shared, len(prompts[number]) - 1)
+        if found and min(shared, found[-1][1]) >= SHARED_FROM:
+            found[-1][0].append(number)
+            found[-1] = found[-1][0], min(shared, found[-1][1])
+        else:
+            found.append(([number], len(prompts[number]) - 1))
+    groups = [Group(numbers, common) for numbers, common in found if len(numbers) > 1]
+    alone = sorted((n[0] for n, _ in found if len(n) == 1), key=lambda n: len(prompts[n]), reverse=True)
+    return [*groups, Group(alone)] if alone else groups
+
+
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    """Return how many first tokens are the same."""
+    return next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
 def context_of(model: Any) -> int:

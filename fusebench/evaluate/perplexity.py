@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusebench.artifacts import Chunks
-from fusebench.evaluate.forward import CausalModel, Piece, score
+from fusebench.evaluate.forward import CausalModel, Piece
+from fusebench.evaluate.packed import score
 
 
 @dataclass(frozen=True)

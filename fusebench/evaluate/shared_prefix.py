@@ -1,0 +1,392 @@
+"""Generation of rows that begin alike: the common prefix is read once and its keys and values are kept once.
+
+Few-shot prompts of one task and samples of one prompt differ only in their last tokens. Attention over the prefix is
+then one matrix product for all rows, and what is new has room in buffers that grow by doubling.
+
+Source: Juravsky et al. 2024, "Hydragen: High-Throughput LLM Inference with Shared Prefixes" (arXiv:2402.05099). Here
+the two parts share one softmax instead of being joined by their log-sum-exps: one new token a row makes few scores.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from fusebench.evaluate.forward import CausalModel, accepts, agree
+from fusebench.evaluate.generate import ModelStepper, Stepper
+
+NAME = "fusebench_shared_prefix"
+SCORES_AT_ONCE = 1 << 25
+"""Attention scores held at a time (128 MiB in float32)."""
+ROOM = 64
+"""Columns that a buffer has at first for new tokens."""
+LAYERS = {"full_attention", "sliding_attention"}
+
+
+class UnknownAttentionError(Exception):
+    """The model's attention does something that is not computed here, such as sinks or a position bias."""
+
+
+@dataclass
+class Segment:
+    """Rows next to each other that begin with one prefix.
+
+    Args:
+        layers: keys and values of the prefix, [1, kv_head, prefix, size] each; none where there is no prefix.
+        rows: how many rows.
+    """
+
+    layers: list[tuple[Tensor, Tensor]]
+    rows: int
+
+    @property
+    def length(self) -> int:
+        """Return the prefix's length in tokens."""
+        return self.layers[0][0].shape[2] if self.layers else 0
+
+
+class PrefixCache:
+    """Keys and values of common prefixes, once each, and of what follows them, by row.
+
+    Args:
+        layers: of the prefix; see `Segment`.
+        mask: 1 where a row has a token, [row, token]: the prompts after the prefix, padded on the left.
+    """
+
+    def __init__(self, layers: list[tuple[Tensor, Tensor]], mask: Int[Tensor, "row token"]) -> None:
+        self.segments = [Segment(layers, len(mask))]
+        self.padding = (1 - mask).sum(1)
+        self.used = 0
+        self.room = mask.shape[1] + ROOM
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+        self._allowed: dict[int, Tensor | None] = {}
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return the columns seen so far, padding and the longest prefix included."""
+        return max(segment.length for segment in self.segments) + self.used
+
+    def next_positions(self) -> Int[Tensor, " row"]:
+        """Return the place in its text of each row's next token."""
+        return self._prefix_lengths() + self.used - self.padding
+
+    def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Return all keys and values of the rows, without the prefix, after the new ones are put in."""
+        end = self.used + key.shape[2]
+        for store, new in ((self.keys, key), (self.values, value)):
+            old = store.get(layer_idx)
+            if old is None or old.shape[2] < end:
+                self.room = max(self.room, end)
+                grown = new.new_zeros(new.shape[0], new.shape[1], self.room, new.shape[3])
+                if old is not None:
+                    grown[:, :, : self.used] = old[:, :, : self.used]
+                store[layer_idx] = old = grown
+            old[:, :, self.used : end] = new
+        return self.keys[layer_idx][:, :, :end], self.values[layer_idx][:, :, :end]
+
+    def advance(self, tokens: int) -> None:
+        """Count the tokens of a forward pass that is over."""
+        self._allowed = {}
+        self.used += tokens
+        if self.used == self.room:
+            self.room *= 2
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Go on with these rows alone, in ascending order; columns that are padding in all of them go too."""
+        self.padding = self.padding[rows]
+        lead = int(self.padding.min())
+        self.padding -= lead
+        for store in (self.keys, self.values):
+            for layer, old in store.items():
+                kept = old.new_zeros(len(rows), *old.shape[1:])
+                kept[:, :, : self.used - lead] = old[rows, :, lead : self.used]
+                store[layer] = kept
+        self.used -= lead
+        ends = torch.tensor([segment.rows for segment in self.segments]).cumsum(0)
+        counts = torch.bincount(torch.searchsorted(ends, rows.cpu(), right=True), minlength=len(ends)).tolist()
+        self._set([Segment(old.layers, count) for old, count in zip(self.segments, counts, strict=True)])
+
+    def join(self, other: "PrefixCache") -> None:
+        """Take in the rows of another cache, behind the own ones."""
+        used = max(self.used, other.used)
+        self.room = max(self.room, other.room, used + 1)
+        for mine, others in ((self.keys, other.keys), (self.values, other.values)):
+            for layer, new in others.items():
+                old = mine[layer]
+                both = old.new_zeros(len(old) + len(new), old.shape[1], self.room, old.shape[3])
+                both[: len(old), :, used - self.used : used] = old[:, :, : self.used]
+                both[len(old) :, :, used - other.used : used] = new[:, :, : other.used]
+                mine[layer] = both
+        self.padding = torch.cat([self.padding + (used - self.used), other.padding + (used - other.used)])
+        self.used = used
+        self._set([*self.segments, *other.segments])
+
+    def _set(self, segments: list[Segment]) -> None:
+        found: list[Segment] = []
+        for segment in segments:
+            if found and segment.rows and (found[-1].layers is segment.layers or not found[-1].length + segment.length):
+                found[-1] = Segment(segment.layers, found[-1].rows + segment.rows)
+            elif segment.rows:
+                found.append(segment)
+        self.segments = found
+        self._allowed = {}
+
+    def _prefix_lengths(self) -> Int[Tensor, " row"]:
+        lengths = torch.tensor([segment.length for segment in self.segments])
+        counts = torch.tensor([segment.rows for segment in self.segments])
+        return lengths.repeat_interleave(counts).to(self.padding.device)
+
+    def allowed(self, queries: int) -> Bool[Tensor, "row query key"] | None:
+        """Return which own keys a row's query may see; None where it may see all. All layers ask the same."""
+        if queries not in self._allowed:
+            self._allowed = {queries: self._find_allowed(queries)}
+        return self._allowed[queries]
+
+    def _find_allowed(self, queries: int) -> Tensor | None:
+        if queries == 1 and not bool(self.padding.any()):
+            return None
+        column = torch.arange(self.used + queries, device=self.padding.device)
+        inside = column[None, :] >= self.padding[:, None]
+        return inside[:, None, :] & (column[None, :] <= column[self.used :, None])[None]
+
+    def within(self, queries: int, window: int | None) -> Bool[Tensor, "row query key"] | None:
+        """Return which keys are in a query's sliding window, the longest prefix first; None where all are."""
+        longest = max(segment.length for segment in self.segments)
+        if window is None or longest + self.used + queries <= window:
+            return None
+        column = torch.arange(self.used + queries, device=self.padding.device)
+        own = self._prefix_lengths()[:, None] + column[None, :] - self.padding[:, None]
+        before = torch.arange(longest, device=own.device).expand(len(own), -1)
+        return own[:, self.used :, None] - torch.cat([before, own], 1)[:, None, :] < window
+
+
+_active: ContextVar[PrefixCache] = ContextVar("prefix_cache")
+
+
+def attend(
+    module: Any,
+    query: Float[Tensor, "row head query size"],
+    key: Float[Tensor, "row kv_head key size"],
+    value: Float[Tensor, "row kv_head key size"],
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Float[Tensor, "row query head size"], None]:
+    """Return attention over the active cache's prefix and the rows' own keys, as transformers' interface wants it.
+
+    Raises:
+        UnknownAttentionError: the module asks for a term that is not known here.
+    """
+    unknown = [name for name in ("s_aux", "position_bias") if kwargs.get(name) is not None]
+    if unknown or attention_mask is not None:
+        raise UnknownAttentionError(", ".join(unknown) or "attention_mask")
+    cache = _active.get()
+    rows, heads, queries, size = query.shape
+    scaled = query * (size**-0.5 if scaling is None else scaling)
+    allowed, within = cache.allowed(queries), cache.within(queries, sliding_window)
+    longest = max(segment.length for segment in cache.segments)
+    out = query.new_empty(rows, queries, heads, value.shape[3])
+    end = 0
+    for segment in cache.segments:
+        begin, end = end, end + segment.rows
+        prefix = segment.layers[module.layer_idx] if segment.layers else None
+        at_once = max(1, SCORES_AT_ONCE // (heads * queries * (segment.length + key.shape[2])))
+        for at in range(begin, end, at_once):
+            part = slice(at, min(at + at_once, end))
+            mask = None if allowed is None else allowed[part]
+            if mask is not None or within is not None:
+                mask = query.new_ones(part.stop - at, queries, key.shape[2], dtype=torch.bool) if mask is None else mask
+                mask = torch.cat([mask.new_ones(*mask.shape[:2], segment.length), mask], 2)
+            if mask is not None and within is not None:
+                seen = within[part]
+                mask = mask & torch.cat([seen[:, :, : segment.length], seen[:, :, longest:]], 2)
+            out[part] = _attend(scaled[part], key[part], value[part], prefix, mask, softcap).transpose(1, 2)
+    return out, None
+
+
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    prefix: tuple[Tensor, Tensor] | None,
+    allowed: Tensor | None,
+    softcap: float | None,
+) -> Tensor:
+    """Return attention of scaled queries over a prefix of all rows and over the rows' own keys, under one softmax."""
+    rows, heads, queries, size = query.shape
+    groups = key.shape[1]
+    shared = heads // groups
+    grouped = query.reshape(rows, groups, shared * queries, size)
+    scores = grouped @ key.transpose(2, 3)
+    if prefix is not None:
+        together = grouped.transpose(0, 1).reshape(groups, rows * shared * queries, size)
+        first = together @ prefix[0][0].transpose(1, 2)
+        scores = torch.cat([first.view(groups, rows, shared * queries, -1).transpose(0, 1), scores], 3)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    if allowed is not None:
+        scores = scores.view(rows, groups, shared, queries, -1)
+        scores = scores.masked_fill(~allowed[:, None, None], torch.finfo(scores.dtype).min)
+        scores = scores.view(rows, groups, shared * queries, -1)
+    weights = scores.softmax(3, dtype=torch.float32).to(value.dtype)
+    if prefix is None:
+        out = weights @ value
+    else:
+        length = prefix[0].shape[2]
+        out = weights[..., length:] @ value
+        before = weights[..., :length].transpose(0, 1).reshape(groups, rows * shared * queries, length)
+        out = out + (before @ prefix[1][0]).view(groups, rows, shared * queries, -1).transpose(0, 1)
+    return out.reshape(rows, heads, queries, -1)
+
+
+class SharedPrefixStepper:
+    """One transformers model whose rows share the keys and values of their common prefixes; rows may come and go."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.keeps = accepts(model, "logits_to_keep")
+        self.cache: PrefixCache | None = None
+        self._latest: tuple[Tensor, list[tuple[Tensor, Tensor]]] | None = None
+
+    def begin(self, ids: Int[Tensor, "row token"], mask: Int[Tensor, "row token"]) -> Float[Tensor, "row vocab"]:
+        """Return the logits after left-padded prompts."""
+        self.cache = None
+        return self.join(ids, mask, common_prefix(ids, mask))
+
+    def join(
+        self, ids: Int[Tensor, "row token"], mask: Int[Tensor, "row token"], common: int
+    ) -> Float[Tensor, "row vocab"]:
+        """Return the logits after left-padded prompts, which become the last rows; `common` first tokens are shared."""
+        lengths = mask.sum(1)
+        assert common < int(lengths.min()), "every row has a token of its own"
+        longest = int(lengths.argmax())
+        layers = self._prefix(ids[longest, ids.shape[1] - int(lengths[longest]) :][:common]) if common else []
+        # What is left of each prompt, again padded on the left.
+        lengths = lengths - common
+        width = int(lengths.max())
+        ids, mask = ids[:, -width:], (torch.arange(width, device=mask.device) >= width - lengths[:, None]).to(mask)
+        cache = PrefixCache(layers, mask)
+        logits = self._forward(cache, ids, common + (mask.cumsum(1) - 1).clamp(min=0))
+        if self.cache is None:
+            self.cache = cache
+        else:
+            self.cache.join(cache)
+        return logits
+
+    def step(self, tokens: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
+        """Return the logits after one more token per row."""
+        assert self.cache is not None
+        return self._forward(self.cache, tokens[:, None], self.cache.next_positions()[:, None])
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Go on with these rows alone; with none, the next ones begin anew."""
+        assert self.cache is not None
+        if len(rows):
+            self.cache.keep(rows)
+        else:
+            self.cache = None
+
+    def _prefix(self, ids: Int[Tensor, " token"]) -> list[tuple[Tensor, Tensor]]:
+        if self._latest is None or not torch.equal(self._latest[0], ids):
+            self._latest = ids.clone(), self._read(ids)
+        return self._latest[1]
+
+    def _read(self, ids: Int[Tensor, " token"]) -> list[tuple[Tensor, Tensor]]:
+        from transformers import DynamicCache
+
+        # Without a config every layer keeps all its keys: a sliding window is a matter of the mask here.
+        cache = DynamicCache()
+        extra = {"logits_to_keep": 1} if self.keeps else {}
+        self.model(input_ids=ids[None], past_key_values=cache, use_cache=True, **extra)
+        return [(layer.keys, layer.values) for layer in cache.layers]
+
+    def _forward(self, cache: PrefixCache, ids: Tensor, positions: Tensor) -> Tensor:
+        extra = {"logits_to_keep": 1} if self.keeps else {}
+        with _attention(self.model), _use(cache):
+            out = self.model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True, **extra)
+        cache.advance(ids.shape[1])
+        logits: Tensor = out.logits[:, -1].float()
+        return logits
+
+
+def common_prefix(ids: Int[Tensor, "row token"], mask: Int[Tensor, "row token"]) -> int:
+    """Return how many first tokens all left-padded prompts share; each keeps at least its last one to itself."""
+    lengths = mask.sum(1)
+    shortest = int(lengths.min())
+    start = ids.shape[1] - lengths
+    heads = ids.gather(1, start[:, None] + torch.arange(shortest, device=ids.device))
+    equal = (heads == heads[:1]).all(0).int().cumprod(0)
+    return min(int(equal.sum()), shortest - 1)
+
+
+@contextmanager
+def _use(cache: PrefixCache) -> Iterator[None]:
+    token = _active.set(cache)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+@contextmanager
+def _attention(model: Any) -> Iterator[None]:
+    """Let the model attend in our way while this lasts."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+_known: "WeakKeyDictionary[Any, bool]" = WeakKeyDictionary()
+
+
+def stepper_of(model: Any) -> Stepper:
+    """Return the fastest way to generate that agrees with the model's own forward pass."""
+    if model not in _known:
+        _known[model] = _fits(model) and _agrees(model)
+    return SharedPrefixStepper(model) if _known[model] else ModelStepper(model)
+
+
+def _fits(model: CausalModel) -> bool:
+    """Return whether every layer is plain attention behind transformers' interface."""
+    from transformers import AttentionInterface, PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel) or not model._can_set_attn_implementation():
+        return False
+    AttentionInterface.register(NAME, attend)
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    return accepts(model, "position_ids") and set(kinds) <= LAYERS
+
+
+@torch.inference_mode()
+def _agrees(model: Any) -> bool:
+    """Return whether rows of unequal length behind a prefix get the log-probabilities that they get alone."""
+    numbers = torch.arange(1, 14, device=model.device) % model.config.get_text_config().vocab_size
+    rows = [numbers[:8], torch.cat([numbers[:6], numbers[8:13]])]
+    width = max(map(len, rows))
+    mask = torch.stack([torch.arange(width) >= width - len(row) for row in rows]).to(numbers)
+    ids = torch.stack([torch.nn.functional.pad(row, (width - len(row), 0)) for row in rows])
+    stepper = SharedPrefixStepper(model)
+    try:
+        first = stepper.begin(ids, mask)
+        second = stepper.step(numbers[:2])
+    except UnknownAttentionError:
+        return False
+    for number, row in enumerate(rows):
+        whole = torch.cat([row, numbers[number : number + 1]])
+        expected = model(whole[None]).logits[0, -2:].float().log_softmax(1)
+        found = torch.stack([first[number], second[number]]).log_softmax(1)
+        if not agree(found, expected, model.dtype):
+            return False
+    return True
