@@ -170,7 +170,7 @@ def test_samples_depend_on_their_own_numbers_alone():
     assert together != run_generate(model, tokenizer, PROMPTS)
 
 
-LONG = ["The same long beginning of all of them. " * 2 + end for end in ("a", "what is it?", "so on", "b c d", "e")]
+LONG = ["The same long beginning of all of these texts here: " + end for end in ("a", "what is it?", "so on", "b c d", "e")]
 
 
 def family(name):
@@ -196,9 +196,9 @@ def test_rows_that_join_behind_shared_prefixes_get_what_they_get_alone(architect
     assert isinstance(stepper, SharedPrefixStepper)
     prompts = [tokenizer(text)["input_ids"] for text in LONG]
     common = common_prefix(*_padded(prompts, 0))
-    assert common >= 80
+    assert common >= 50
     groups = [Group([0, 1, 2, 3, 4], common), Group([5, 6, 7, 8])]
-    stops = [alone[0][3], alone[1][5], alone[5][2]]
+    stops = [next(c for c in text[3:] if c.isascii()) for text in (alone[0], alone[2], alone[5])]
     finished, beside = [], []
     join = stepper.join
     stepper.join = lambda *a: beside.append(stepper.cache is not None) or join(*a)
