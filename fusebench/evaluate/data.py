@@ -23,7 +23,8 @@ class Source:
         definition: lm-eval's own definition, relative to its tasks folder; empty for the project's own.
         test: path of the test items below the data folder, without its ending.
         items: how many there are.
-        hub: data set, configuration and split on the hub.
+        hub: data set, configuration and split on the hub; for the data set `json`, the address of one file instead
+            of a configuration.
         strip: compare answers without the white space around them; lm-eval's direct BBH tasks compare the space
             after `A:` too, so that every answer is wrong.
     """
@@ -34,6 +35,12 @@ class Source:
     hub: tuple[str, str | None, str]
     strip: bool = False
 
+
+_PYTHON = (
+    "https://raw.githubusercontent.com/nuprl/MultiPL-E/11b407bd2dd98c8204afea4d20043faf2145c20c/"
+    "prompts/humaneval-py-reworded.json"
+)
+"""MultiPL-E's Python problems: its authors took them from the hub in 2024 (nuprl/MultiPL-E, issue 150)."""
 
 _BBH_SIZES = {"causal_judgement": 187, "penguins_in_a_table": 146, "snarks": 178}
 _MULTIPL_E_SIZES = dict(zip(MULTIPL_E_LANGUAGES, (161, 154, 158, 161, 161, 161, 161, 161, 156, 159), strict=True))
@@ -65,7 +72,10 @@ SOURCES: dict[str, Source] = {
     ),
     **{
         f"multipl_e_{code}": Source(
-            "", f"multipl_e/humaneval-{code}-reworded", size, ("nuprl/MultiPL-E", f"humaneval-{code}", "test")
+            "",
+            f"multipl_e/humaneval-{code}-reworded",
+            size,
+            ("json", _PYTHON, "train") if code == "py" else ("nuprl/MultiPL-E", f"humaneval-{code}", "test"),
         )
         for code, size in _MULTIPL_E_SIZES.items()
     },
@@ -88,9 +98,7 @@ def read_items(path: Path) -> list[dict[str, Any]]:
         DataError: the file cannot be read, or a line is no JSON object.
     """
     if path.suffix == ".parquet":
-        import pandas as pd
-
-        return [{str(name): value for name, value in row.items()} for row in pd.read_parquet(path).to_dict("records")]
+        return _read_parquet(path)
     openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
     items = []
     line_number = 0
@@ -108,6 +116,27 @@ def read_items(path: Path) -> list[dict[str, Any]]:
             f"`{path}` holds lines that are no JSON objects", why="an item has named fields", fix="fetch the file again"
         )
     return items
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"`{path}` cannot be read", why=str(error), fix="fetch the file again") from error
+    return rows
+
+
+def load_hub(source: Source) -> Any:
+    """Return the items of a task from the hub, as a `datasets.Dataset`; errors are those of `datasets`."""
+    from datasets import load_dataset
+
+    name, config, split = source.hub
+    if name == "json":
+        return load_dataset("json", data_files=config, split=split)
+    return load_dataset(name, config, split=split)
 
 
 def load_local(task: str, root: Path) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fusebench.artifacts.store import atomic_write
-from fusebench.errors import DataError
-from fusebench.evaluate.data import SOURCES, find_file, read_items
+from fusebench.errors import ArtifactError, DataError
+from fusebench.evaluate.data import ENDINGS, SOURCES, Source, find_file, load_hub, read_items
 
 
 @dataclass(frozen=True)
@@ -67,31 +67,54 @@ def check_data(root: Path) -> list[DataFinding]:
 def pull_data(to: Path, *, progress: Callable[[int, int], None] | None = None) -> list[DataFinding]:
     """Return the findings of a folder filled from the hub; files that are whole already are not fetched again.
 
+    A file is written under its name once it is whole, so a killed pull is continued by the next. A data set that
+    fails is not asked for a second time; the others are still fetched.
+
     Raises:
-        DataError: the hub cannot be reached or lacks a data set.
+        DataError: the hub cannot be reached, or lacks a data set or one of its configurations.
         ArtifactError: the folder cannot be written.
     """
-    to.mkdir(parents=True, exist_ok=True)
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    datasets.disable_progress_bars()  # ours is shown instead
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot make the folder `{to}`", why=f"the system says: {error.strerror}", fix="choose another --to"
+        ) from error
     whole = {f"{f.suite}/{f.name}" for f in check_data(to) if f.state == "ok"}
     wanted = {source.test: source for source in SOURCES.values()}
+    failed: dict[str, str] = {}
     for number, (stem, source) in enumerate(wanted.items(), 1):
-        if stem not in whole:
-            lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in _fetch(source.hub))
-            atomic_write(to / f"{stem}.jsonl.gz", gzip.compress(lines.encode(), mtime=0))
+        name = _shown(source)
+        if stem not in whole and name not in failed:
+            try:
+                _write(to, stem, [dict(item) for item in load_hub(source)])
+            except ArtifactError:
+                raise
+            except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+                failed[name] = (str(error).splitlines() or [type(error).__name__])[0]
         if progress is not None:
             progress(number, len(wanted))
+    if failed:
+        raise DataError(
+            f"cannot fetch {', '.join(f'`{name}`' for name in failed)}",
+            why=next(iter(failed.values())),
+            fix="check the network and run the same command again: what was fetched is kept",
+        )
     return check_data(to)
 
 
-def _fetch(hub: tuple[str, str | None, str]) -> list[dict[str, Any]]:
-    from datasets import load_dataset
+def _shown(source: Source) -> str:
+    name, config, _ = source.hub
+    return config or name if name == "json" else name
 
-    name, config, split = hub
-    try:
-        return [dict(item) for item in load_dataset(name, config, split=split)]
-    except (ConnectionError, OSError, ValueError) as error:
-        raise DataError(
-            f"data set `{name}` ({config or 'default'}) cannot be fetched",
-            why=(str(error).splitlines() or [type(error).__name__])[0],
-            fix="check the network, or run this on a machine that reaches the hub",
-        ) from error
+
+def _write(to: Path, stem: str, items: list[dict[str, Any]]) -> None:
+    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
+    atomic_write(to / f"{stem}.jsonl.gz", gzip.compress(lines.encode(), mtime=0))
+    for ending in ENDINGS:  # a file of another kind that was not whole would still be read first
+        if ending != ".jsonl.gz":
+            (to / f"{stem}{ending}").unlink(missing_ok=True)

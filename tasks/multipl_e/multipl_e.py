@@ -4,20 +4,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 
-from fusebench.evaluate.data import load_local
+from fusebench.evaluate.data import SOURCES, load_hub, load_local
 from fusebench.evaluate.programs import pass_at_k, program_filter
 
 run_programs = program_filter
 
 
-def dataset(task: str, config: str, data_root: str | None = None, **_: Any) -> dict[str, Dataset]:
+def dataset(task: str, data_root: str | None = None, **_: Any) -> dict[str, Dataset]:
     """Return the problems of one language, of a local folder (data_root, FUSEBENCH_DATA) or of the hub."""
     root = data_root or os.environ.get("FUSEBENCH_DATA")
     if root:
         return {"test": Dataset.from_list(load_local(task, Path(root)))}
-    return {"test": load_dataset("nuprl/MultiPL-E", config, split="test")}
+    return {"test": load_hub(SOURCES[task])}
 
 
 def greedy(doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
