@@ -176,6 +176,10 @@ def evaluate(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
     max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Longest input in tokens.")] = None,
     run_dir: RunDir = None,
+    report_dir: Annotated[
+        Path | None,
+        typer.Option("--report-dir", help="Also write a page and tables there, the paper's numbers beside."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed")] = 42,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Models evaluated at the same time.")] = 1,
     model_root: ModelRoot = None,
@@ -192,11 +196,15 @@ def evaluate(
         from fusebench import pipeline
 
         options = _run_options("eval", run_dir, None, model_root, data_root, screen)
-        frame = pipeline.evaluate_models(models, section, options, texts=texts or [], seed=seed, workers=workers)
+        frame = pipeline.evaluate_models(
+            models, section, options, texts=texts or [], seed=seed, workers=workers, report=report_dir
+        )
     if as_json:
         typer.echo(frame.to_json(orient="records", indent=1))
     else:
         screen.results(frame)
+        if report_dir is not None:
+            typer.echo(f"report: {report_dir / 'index.html'}")
 
 
 @app.command()

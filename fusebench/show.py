@@ -106,13 +106,15 @@ class Screen:
         print(f"{len(rows)} stages, {to_run} to run")
 
     def results(self, frame: Any) -> None:
-        """Print result rows as a table."""
-        rows = []
-        for result in frame.itertuples():
-            known = result.n > 0
-            value = f"{result.value:.4f} ± {result.stderr:.4f}" if known else "unavailable"
-            rows.append([result.method, result.suite, result.task, result.metric, value, str(result.n)])
-        self._table(["model", "suite", "task", "metric", "value", "n"], rows)
+        """Print result rows, one table a suite: a line a task, a column a model."""
+        models = list(dict.fromkeys(frame["method"]))
+        for suite in dict.fromkeys(frame["suite"]):
+            here = frame[frame["suite"] == suite]
+            rows = []
+            for (_, title, metric), part in here.groupby(["task", "title", "metric"], sort=False):
+                values = {one.method: _value(one) for one in part.itertuples()}
+                rows.append([title, *(values.get(model, "") for model in models), str(part["n"].max()), metric])
+            self._table([suite, *models, "n", "metric"], rows)
 
     def findings(self, findings: Iterable[Any]) -> None:
         """Print what the doctor found."""
@@ -133,3 +135,7 @@ class Screen:
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         Console().print(table)
+
+
+def _value(result: Any) -> str:
+    return f"{result.value:.4f} ± {result.stderr:.4f}" if result.n > 0 else "unavailable"

@@ -32,7 +32,7 @@ def test_a_record_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 
 def test_an_older_run_has_no_record_and_no_table(tmp_path: Path) -> None:
     assert ProbeRecord.load(tmp_path) is None
-    assert _probes({"evaluate:0:0": tmp_path}) == []
+    assert _probes([tmp_path]) == []
     assert probe_table(quick(probes=[])) is None
     assert 'id="probes"' not in render(quick(probes=[]), tmp_path).read_text()
 
@@ -47,8 +47,7 @@ def test_equal_records_of_several_evaluations_are_gathered_once(tmp_path: Path) 
     for name, record in (("a", late), ("b", early), ("c", early)):
         (tmp_path / name).mkdir()
         record.save(tmp_path / name)
-    folders = {f"evaluate:{n}:0": tmp_path / name for n, name in enumerate("abc")}
-    assert _probes({**folders, "method:0": tmp_path}) == [early, late]
+    assert _probes(tmp_path / name for name in "abc") == [early, late]
 
 
 def test_the_table_names_attack_outcome_sandbox_and_time() -> None:

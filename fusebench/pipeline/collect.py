@@ -1,6 +1,6 @@
 """From the folders of a run to what the report needs: rows, samples, choices, coverage, costs, hashes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from fusebench.artifacts import (
 from fusebench.artifacts.manifest import versions
 from fusebench.errors import ArtifactError
 from fusebench.evaluate import SuiteRun, find_suite
-from fusebench.evaluate.protocol import protocol_of
-from fusebench.recipe import ExperimentSection, Recipe, RowSection, resolve
+from fusebench.evaluate.protocol import SuiteProtocol, protocol_of
+from fusebench.recipe import EvaluateSection, ExperimentSection, Recipe, RowSection, resolve
 from fusebench.report import RunReport
+
+COVERAGE = ["experiment", "row", "source", "outcome", "share"]
 
 
 def collect(inputs: Mapping[str, Path], params: Mapping[str, Any], seed: int) -> RunReport:
@@ -61,19 +63,68 @@ def collect(inputs: Mapping[str, Path], params: Mapping[str, Any], seed: int) ->
         rows=infos,
         samples=samples,
         choices=choices,
-        coverage=pd.DataFrame(coverage, columns=["experiment", "row", "source", "outcome", "share"]),
+        coverage=pd.DataFrame(coverage, columns=COVERAGE),
         recipe_yaml=yaml.safe_dump(params["recipe"], sort_keys=False, allow_unicode=True),
         versions=versions(),
         hashes={_manifest(folder).stage: _manifest(folder).key for folder in inputs.values()},
-        suites=[(run.suite.name, run.suite.family, run.suite.title) for run in _suites(recipe)],
+        suites=_titles(recipe.evaluate),
         confidence=recipe.stats.confidence,
         bootstrap=recipe.stats.bootstrap,
         correction=recipe.stats.correction,
         alignments=alignments,
         experiment_titles={e.name: e.title or e.name for e in recipe.experiments},
         seconds=_all_seconds(inputs),
-        protocols={run.suite.name: protocol_of(run, max_length=recipe.evaluate.max_length) for run in _suites(recipe)},
-        probes=_probes(inputs),
+        protocols=_protocols(recipe.evaluate),
+        probes=_probes(folder for role, folder in inputs.items() if role.startswith("evaluate:")),
+    )
+
+
+def models_report(
+    section: EvaluateSection,
+    samples: pd.DataFrame,
+    evaluations: Mapping[str, Path],
+    candidates: Mapping[str, Path],
+    *,
+    seed: int,
+) -> RunReport:
+    """Return the report on models that were evaluated without a recipe: rows of the role `model`.
+
+    Args:
+        section: the suites.
+        samples: of all models; `row` is the model's name.
+        evaluations, candidates: by name, the folder of its evaluation and of the model itself.
+        seed: of sampled generation and of all resampling.
+    """
+    (experiment,) = samples["experiment"].unique()
+    rows = [
+        RowInfo(
+            experiment,
+            name,
+            "model",
+            "model",
+            model=name,
+            parameters=Candidate.load(candidates[name]).parameters,
+            evaluate_seconds=_manifest(folder).seconds,
+        )
+        for name, folder in evaluations.items()
+    ]
+    return RunReport(
+        name="eval",
+        title=", ".join(evaluations),
+        description="",
+        seed=seed,
+        preset="",
+        rows=rows,
+        samples=samples,
+        choices={},
+        coverage=pd.DataFrame(columns=COVERAGE),
+        recipe_yaml=yaml.safe_dump({"evaluate": section.model_dump(mode="json")}, sort_keys=False),
+        versions=versions(),
+        hashes={_manifest(folder).stage: _manifest(folder).key for folder in evaluations.values()},
+        suites=_titles(section),
+        seconds=sum(row.evaluate_seconds for row in rows),
+        protocols=_protocols(section),
+        probes=_probes(evaluations.values()),
     )
 
 
@@ -84,13 +135,20 @@ def _manifest(folder: Path) -> Any:
     return manifest
 
 
-def _suites(recipe: Recipe) -> list[SuiteRun]:
-    return [SuiteRun(find_suite(s.name, s.tasks), s.limit, s.shots) for s in recipe.evaluate.suites]
+def _suites(section: EvaluateSection) -> list[SuiteRun]:
+    return [SuiteRun(find_suite(s.name, s.tasks), s.limit, s.shots) for s in section.suites]
 
 
-def _probes(inputs: Mapping[str, Path]) -> list[ProbeRecord]:
+def _titles(section: EvaluateSection) -> list[tuple[str, str, str]]:
+    return [(run.suite.name, run.suite.family, run.suite.title) for run in _suites(section)]
+
+
+def _protocols(section: EvaluateSection) -> dict[str, SuiteProtocol]:
+    return {run.suite.name: protocol_of(run, max_length=section.max_length) for run in _suites(section)}
+
+
+def _probes(folders: Iterable[Path]) -> list[ProbeRecord]:
     """Return each record of the attacks on the sandbox once; runs made before they were kept have none."""
-    folders = [folder for role, folder in inputs.items() if role.startswith("evaluate:")]
     found = [record for folder in folders if (record := ProbeRecord.load(folder)) is not None]
     return sorted(dict.fromkeys(found), key=lambda record: record.created)
 

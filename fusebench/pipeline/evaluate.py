@@ -22,8 +22,11 @@ def evaluate_models(
     texts: Sequence[Path] = (),
     seed: int,
     workers: int,
+    report: Path | None = None,
 ) -> pd.DataFrame:
-    """Return result rows (as in `results.jsonl`) of models of the hub or of folders on suites.
+    """Return result rows (as in `results.jsonl`, with titles) of models of the hub or of folders on suites.
+
+    Where `report` is given, that folder gets a page and tables of them, the paper's numbers beside.
 
     Raises:
         UnavailableError: every suite asked for needs a sandbox and there is none.
@@ -32,6 +35,8 @@ def evaluate_models(
     """
     from fusebench.corpus.models import locate, model_hash
     from fusebench.evaluate.suites import find_suite
+    from fusebench.pipeline.collect import models_report
+    from fusebench.report import render, with_titles
     from fusebench.stats import summarise
 
     found = [find_suite(s.name, s.tasks) for s in section.suites]
@@ -53,7 +58,12 @@ def evaluate_models(
     for name, stage in stages.items():
         frame = read_samples(find_folder(stage, options.run) / "samples.parquet")
         frames.append(frame.assign(experiment="eval", row=name))
-    return summarise(pd.concat(frames, ignore_index=True))
+    samples = pd.concat(frames, ignore_index=True)
+    if report is not None:
+        folders = {name: find_folder(stage, options.run) for name, stage in stages.items()}
+        candidates = {name: find_folder(stage.inputs["candidate"], options.run) for name, stage in stages.items()}
+        render(models_report(section, samples, folders, candidates, seed=seed), report)
+    return with_titles(summarise(samples))
 
 
 def _names(models: Sequence[str]) -> list[str]:

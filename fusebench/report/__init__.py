@@ -3,5 +3,6 @@
 from fusebench.report.headline import headline_text
 from fusebench.report.render import render
 from fusebench.report.run_report import RunReport
+from fusebench.report.titles import with_titles
 
-__all__ = ["RunReport", "headline_text", "render"]
+__all__ = ["RunReport", "headline_text", "render", "with_titles"]

@@ -16,6 +16,7 @@ from fusebench.stats.rowgroups import Layout
 from fusebench.stats.summary import AVERAGE, OVERALL
 
 GROUPS = {
+    "model": "Models as they are",
     "target": "Models as they are",
     "source": "Models as they are",
     "teacher": "Models as they are",
@@ -41,7 +42,7 @@ AXES = {
 
 NAMES = {"em": "EM", "min_ed": "MinED", "min_ce": "MinCE", "avg_ce": "AvgCE", "dtw": "DTW", "offset": "byte offsets"}
 
-PAPER_ROLES = ("source", "target", "clm", "ensemble", "merge")
+PAPER_ROLES = ("model", "source", "target", "clm", "ensemble", "merge")
 """Rows of the task tables besides the main fusion row, in the paper's order."""
 
 
@@ -72,8 +73,8 @@ def build_tables(report: RunReport) -> list[Table]:
 
 def describe(row: RowInfo) -> str:
     """Return a row's settings in few words, `3 sources, MinED, DTW, MinCE, weight 0.9`."""
-    if row.role == "teacher":
-        return "bigger model"
+    if row.role in ("teacher", "model"):
+        return "bigger model" if row.role == "teacher" else ""
     if row.role in ("target", "source"):
         return row.role
     if row.role == "kd":
@@ -99,7 +100,7 @@ def _suite_columns(report: RunReport, numbers: Numbers) -> list[Column]:
 
 
 def _against(layout: Layout) -> str:
-    return layout.baseline.name if layout.baseline is not None else ""
+    return layout.baseline.name if layout.baseline is not None and len(layout.rows) > 1 else ""
 
 
 def _line(numbers: Numbers, row: RowInfo, columns: Sequence[Column], layout: Layout, group: str = "") -> Line:
@@ -141,7 +142,7 @@ def _notes(layout: Layout, numbers: Numbers, *, teacher: bool = False) -> list[s
 
 
 def _overview(report: RunReport, layout: Layout, numbers: Numbers) -> Table:
-    columns = _suite_columns(report, numbers)
+    columns, against = _suite_columns(report, numbers), _against(layout)
     order = list(dict.fromkeys(GROUPS.values()))
     place = {row.name: GROUPS.get(row.role, "Other") for row in layout.rows}
     rows = sorted(layout.rows, key=lambda r: order.index(place[r.name]) if place[r.name] in order else len(order))
@@ -154,7 +155,7 @@ def _overview(report: RunReport, layout: Layout, numbers: Numbers) -> Table:
         "overview",
         "main",
         "All rows",
-        f"Suite averages with their intervals; below each, the difference to {_against(layout)}.",
+        f"Suite averages with their intervals{f'; below each, the difference to {against}' if against else ''}.",
         "Row",
         _with_units(columns),
         lines,

@@ -36,6 +36,8 @@ class Headline:
 
 def headline(report: RunReport) -> Headline:
     """Return the answer of the first experiment that has a fusion row and something to compare it with."""
+    if report.only_models:
+        return _models(report, report.analysis.layouts[0])
     for layout in report.analysis.layouts:
         if layout.main is not None and layout.baseline is not None and layout.baseline is not layout.main:
             numbers = Numbers(report, layout)
@@ -105,6 +107,22 @@ def _answer(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> 
     if share is not None and share.learned:
         facts.append((f"Tokens to reach {share.baseline}'s final score", share_text(share.share)))
     return Headline(answer, f"{start}: {scores}, {end}; {which}.", remark, facts)
+
+
+def _models(report: RunReport, layout: Layout) -> Headline:
+    """Return the score of each model that was evaluated without an experiment around it."""
+    numbers = Numbers(report, layout)
+    suite = numbers.deciding()
+    bits = lower_is_better(numbers.metric(suite))
+    scored = {row.name: float(found["value"]) for row in layout.rows if (found := numbers.value(row.name, suite))}
+    if not scored:
+        return Headline("none", "Nothing could be scored here.", "", [])
+    shown = {name: number(value, bits=bits) + ("" if bits else " %") for name, value in scored.items()}
+    where = "averaged over all suites" if suite == OVERALL else f"on {report.suite_title(suite)}"
+    best = min(scored, key=lambda name: scored[name] if bits else -scored[name])
+    many = f", the best of {len(scored)} models" if len(scored) > 1 else ""
+    unit = " bits per byte" if bits else ""
+    return Headline("none", f"{best} scores {shown[best]}{unit} {where}{many}.", "", list(shown.items()))
 
 
 def _column(metric: str) -> Column:

@@ -72,6 +72,11 @@ class RunReport:
             seed=self.seed,
         )
 
+    @property
+    def only_models(self) -> bool:
+        """Return whether all rows are models taken as they are, of no experiment: there is no fusion to judge."""
+        return all(row.role == "model" for row in self.rows)
+
     def suite_title(self, name: str) -> str:
         """Return a suite's title, or its name where it has none."""
         return {suite: title for suite, _, title in self.suites}.get(name, name)
