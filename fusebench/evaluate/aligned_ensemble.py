@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Float, Int, Int64
 from numpy import ndarray
 from torch import Tensor
 
@@ -15,11 +15,12 @@ from fusebench.align.cache import cached_map
 from fusebench.align.vocabulary import Method, Spelled, Ties, first_word_map
 from fusebench.artifacts import VocabMap
 from fusebench.corpus.models import tokenizer_hash
+from fusebench.evaluate.aligned_ensemble_ends import TokenEnds
 from fusebench.evaluate.aligned_ensemble_rows import MemberRows
-from fusebench.evaluate.aligned_ensemble_text import MemberText, Reading, TargetText
+from fusebench.evaluate.aligned_ensemble_text import Asked, MemberText, TargetText
 from fusebench.evaluate.ensemble import Ensemble, kept_places, logits_at
 from fusebench.evaluate.forward import vocabulary_of
-from fusebench.evaluate.generate import ModelStepper, Stepper
+from fusebench.evaluate.generate import Stepper
 
 _MAPS: dict[tuple[str, ...], VocabMap] = {}
 
@@ -35,8 +36,9 @@ def vocabulary_map(source: Any, target: Any, method: Method, ties: Ties, spellin
 class Votes:
     """The target's rows, to which those of other members are added.
 
-    A member that has a row gives `weight` times its probabilities over the target's ids; what it gives to nothing of
-    the target's goes to the target's own row, so that every row stays a distribution and nothing is made up:
+    A member that has a row gives its probabilities over the target's ids, with a weight of at most 1. What it gives
+    to nothing of the target's goes to the target's own row, so that every row stays a distribution and nothing is
+    made up:
 
         p = (p_target + sum of weight * (carried + lost * p_target)) / (1 + sum of weight)
     """
@@ -47,11 +49,19 @@ class Votes:
         self.share = torch.ones(len(logits), device=logits.device)
         self.count = torch.ones(len(logits), device=logits.device)
 
-    def add(self, rows: Int[Tensor, " some"], carried: Float[Tensor, "some vocab_and_lost"]) -> None:
+    def add(
+        self,
+        rows: Int[Tensor, " some"],
+        carried: Float[Tensor, "some vocab_and_lost"],
+        weight: Float[Tensor, " some"] | None = None,
+    ) -> None:
         """Add a member's probabilities over the target's ids, and what it lost, at some rows; each once a call."""
+        if weight is None:
+            weight = torch.ones(len(rows), device=rows.device)
+        carried = carried * weight[:, None]
         self.carried.index_add_(0, rows, carried[:, :-1])
         self.share.index_add_(0, rows, carried[:, -1])
-        self.count.index_add_(0, rows, torch.ones_like(rows, dtype=self.count.dtype))
+        self.count.index_add_(0, rows, weight)
 
     def result(self) -> Float[Tensor, "row vocab"]:
         """Return ln of the mean probabilities."""
@@ -78,6 +88,7 @@ class _Member:
         self.places = torch.stack([self._places(found) for found in maps]).to(model.device)
         self.text = MemberText(tokenizer, context_of(model))
         self.rows = MemberRows(model)
+        self.ends = TokenEnds(self.text.bytes.table, spell(tokenizer).special, model.device)
 
     def _places(self, found: ndarray) -> Int[Tensor, " member_vocab"]:
         """Return the target id of each of the model's ids; `width` stands for none."""
@@ -94,18 +105,35 @@ class _Member:
         return found.scatter_add_(1, places, logits.float().softmax(-1))
 
     def vote(
-        self, votes: Votes, readings: Sequence[Reading], wanted: Sequence[ndarray], rows: Sequence[ndarray]
+        self,
+        votes: Votes,
+        asked: Asked,
+        own: Int64[ndarray, " some"],
+        logits: Float[Tensor, "some two vocab"],
+        rows: Int64[ndarray, " some"],
     ) -> None:
-        """Add this member's rows at the wanted positions of each reading to `votes`, where they are numbered `rows`."""
-        asked = self.text.ask(readings, wanted)
-        number = np.full((len(readings), max((len(r.ends) for r in readings), default=0)), -1, dtype=np.int64)
-        for line, places, own in zip(number, wanted, rows, strict=True):
-            line[places] = own
-        device = votes.own.device
-        for own, logits in self.rows.rows(asked.sequences, asked.sequence, asked.position):
-            at = torch.from_numpy(number[asked.row[own], asked.column[own]]).to(device)
-            opening = torch.from_numpy(asked.opening[own]).to(logits.device) if asked.opening[own].any() else None
-            votes.add(at, self.carry(logits, opening).to(device))
+        """Add rows to the votes.
+
+        Args:
+            votes: of the ensemble.
+            asked: all that the member was asked.
+            own: which of it.
+            logits: after the token before and after the token itself.
+            rows: their places in `votes`.
+        """
+        device, place = logits.device, asked.position[own]
+        sequence = [asked.sequences[n] for n in asked.sequence[own]]
+        tokens = np.fromiter((ids[at] for ids, at in zip(sequence, place, strict=True)), np.int64, len(own))
+        # Nothing was said before the first token of a text that has no token in front.
+        told = ~asked.opening[own] & (place >= max(1, len(self.text.first)))
+        weight = torch.ones(len(own), device=device)
+        if told.any():
+            there = torch.from_numpy(np.flatnonzero(told)).to(device)
+            weight[there] = self.ends.chance(logits[there, 0], torch.from_numpy(tokens[told]).to(device))
+        opening = torch.from_numpy(asked.opening[own]).to(device) if asked.opening[own].any() else None
+        target = votes.own.device
+        carried = self.carry(logits[:, 1], opening).to(target)
+        votes.add(torch.from_numpy(rows).to(target), carried, weight.to(target))
 
 
 class AlignedEnsemble(Ensemble):
@@ -150,6 +178,8 @@ class AlignedEnsemble(Ensemble):
 
     def stepper(self) -> Stepper:
         """Return the ensemble as a batch on its way, for generation."""
+        from fusebench.evaluate.aligned_ensemble_stepper import AlignedStepper
+
         return AlignedStepper(self)
 
     @torch.no_grad()
@@ -177,25 +207,28 @@ class AlignedEnsemble(Ensemble):
             real = attention_mask.cpu().numpy() > 0
         if lengths is not None:
             real &= np.arange(size) < lengths.cpu().numpy()[:, None]
-        own = logits_at(self._members[0], input_ids, kept, attention_mask)
-        votes = Votes(own.flatten(0, 1))
+        first = logits_at(self._members[0], input_ids, kept, attention_mask)
+        votes = Votes(first.flatten(0, 1))
         ids = input_ids.cpu().numpy()
-        readings, wanted, rows = [], [], []
+        slot = np.full(size, -1, dtype=np.int64)
+        slot[places] = np.arange(len(places))
+        readings, wanted = [], []
+        number = np.full((len(ids), size), -1, dtype=np.int64)
         for row in range(len(ids)):
             columns = np.flatnonzero(real[row])
-            slot = np.full(size, -1, dtype=np.int64)
-            slot[places] = row * len(places) + np.arange(len(places))
             chosen = np.flatnonzero(slot[columns] >= 0)
             readings.append(self.text.read(ids[row, columns[: chosen.max(initial=-1) + 1]]))
             wanted.append(chosen)
-            rows.append(slot[columns[chosen]])
+            number[row, chosen] = row * len(places) + slot[columns[chosen]]
         for member in self.others:
             if member.same:
                 logits = logits_at(member.model, input_ids, kept, attention_mask)
-                votes.add(torch.arange(len(votes.own), device=own.device), member.carry(logits.flatten(0, 1)))
-            else:
-                member.vote(votes, readings, wanted, rows)
-        return SimpleNamespace(logits=votes.result().view(own.shape))
+                votes.add(torch.arange(len(votes.own), device=first.device), member.carry(logits.flatten(0, 1)))
+                continue
+            asked = member.text.ask(readings, wanted)
+            for part, found in member.rows.rows(asked.sequences, asked.sequence, asked.position):
+                member.vote(votes, asked, part, found, number[asked.row[part], asked.column[part]])
+        return SimpleNamespace(logits=votes.result().view(first.shape))
 
 
 def ensemble_of(models: Sequence[Any], tokenizers: Sequence[Any], **align: Any) -> Ensemble:
@@ -207,45 +240,3 @@ def ensemble_of(models: Sequence[Any], tokenizers: Sequence[Any], **align: Any) 
     """
     alike = len({tokenizer_hash(t) for t in tokenizers}) == len({vocabulary_of(m) for m in models}) == 1
     return Ensemble(models) if alike else AlignedEnsemble(models, tokenizers, **align)
-
-
-class AlignedStepper:
-    """A target with its cache and members that read along, which choose one next token together."""
-
-    def __init__(self, ensemble: AlignedEnsemble) -> None:
-        self.ensemble = ensemble
-        self.target = ModelStepper(ensemble._members[0])
-        self.followers = {n: ModelStepper(m.model) for n, m in enumerate(ensemble.others) if m.same}
-        self.ids: list[Int64[ndarray, " token"]] = []
-
-    def begin(self, ids: Int[Tensor, "row token"], mask: Int[Tensor, "row token"]) -> Float[Tensor, "row vocab"]:
-        """Return the averaged logits after left-padded prompts."""
-        real: Bool[ndarray, "row token"] = mask.cpu().numpy() > 0
-        self.ids = [own[there] for own, there in zip(ids.cpu().numpy(), real, strict=True)]
-        found = {n: follower.begin(ids, mask) for n, follower in self.followers.items()}
-        return self._vote(self.target.begin(ids, mask), found)
-
-    def step(self, tokens: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
-        """Return the averaged logits after one more token per row."""
-        new = tokens.cpu().numpy()
-        self.ids = [np.append(own, token) for own, token in zip(self.ids, new, strict=True)]
-        found = {n: follower.step(tokens) for n, follower in self.followers.items()}
-        return self._vote(self.target.step(tokens), found)
-
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Go on with these rows alone."""
-        self.ids = [self.ids[int(row)] for row in rows]
-        for stepper in (self.target, *self.followers.values()):
-            stepper.keep(rows)
-
-    def _vote(self, logits: Float[Tensor, "row vocab"], found: dict[int, Tensor]) -> Float[Tensor, "row vocab"]:
-        votes = Votes(logits)
-        readings = [self.ensemble.text.read(own) for own in self.ids]
-        wanted = [np.array([len(own) - 1]) for own in self.ids]
-        rows = [np.array([row]) for row in range(len(self.ids))]
-        for number, member in enumerate(self.ensemble.others):
-            if member.same:
-                votes.add(torch.arange(len(logits), device=logits.device), member.carry(found[number]))
-            else:
-                member.vote(votes, readings, wanted, rows)
-        return votes.result()

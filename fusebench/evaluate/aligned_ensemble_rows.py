@@ -29,8 +29,10 @@ class MemberRows:
         sequences: Sequence[Int32[ndarray, " token"]],
         sequence: Int64[ndarray, " asked"],
         position: Int64[ndarray, " asked"],
-    ) -> Iterator[tuple[Int64[ndarray, " some"], Float[Tensor, "some vocab"]]]:
-        """Yield which of the asked rows, and their logits, a part of them at a time.
+    ) -> Iterator[tuple[Int64[ndarray, " some"], Float[Tensor, "some two vocab"]]]:
+        """Yield which of the asked rows, and the logits after the token before and after the token itself.
+
+        A part of them comes at a time. Before the first token there are no logits; something else stands for them.
 
         Args:
             sequences: token ids, padded on the left for a forward pass.
@@ -41,19 +43,21 @@ class MemberRows:
         reach = np.zeros(len(sequences), dtype=np.int64)
         np.maximum.at(reach, sequence, from_end)
         for members in self._batches(reach, lengths):
-            keep = int(reach[members].max())
+            keep = min(int(reach[members].max()) + 1, int(lengths[members].max()))
             logits = self._forward([sequences[n] for n in members], keep)
             place = np.full(len(sequences), -1, dtype=np.int64)
             place[members] = np.arange(len(members))
             own = np.flatnonzero(place[sequence] >= 0)
-            at = torch.from_numpy(place[sequence[own]] * keep + keep - from_end[own]).to(logits.device)
+            column = keep - from_end[own]
+            both = np.stack([np.maximum(column - 1, 0), column], 1) + place[sequence[own]][:, None] * keep
+            at = torch.from_numpy(both).to(logits.device)
             yield own, logits.reshape(-1, logits.shape[2])[at].float()
 
     def _batches(self, reach: Int64[ndarray, " sequence"], lengths: Int64[ndarray, " sequence"]) -> Iterator[list[int]]:
         batch: list[int] = []
         # Long ones first; those that need few logits together.
         for number in np.lexsort((-lengths, -reach)):
-            wide = int(reach[batch[0]]) if batch else 0
+            wide = int(reach[batch[0]]) + 1 if batch else 0
             full = (len(batch) + 1) * wide * self.vocabulary > LOGITS_AT_ONCE
             if batch and (len(batch) == ROWS_AT_ONCE or full):
                 yield batch

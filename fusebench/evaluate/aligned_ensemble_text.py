@@ -194,7 +194,9 @@ class MemberText:
             data = reading.text.encode()
             prefixes = [data[:end].decode() for end in targets]
             letter = np.fromiter((text[-1].isalpha() for text in prefixes), dtype=bool, count=len(asked))
-            sure = (found >= 0) & letter & exact
+            # The whole text was tokenized up to its end and no further.
+            last = targets == targets.max(initial=-1)
+            sure = (found >= 0) & (last | (letter & exact))
             main.append(([*asked[sure]], [*found[sure]]))
             open_ends += [(row, int(asked[n]), prefixes[n]) for n in np.flatnonzero(~sure)]
         parts = self.encode([text for _, _, text in open_ends])
