@@ -91,7 +91,7 @@ def test_what_the_hub_lacks_or_has_in_another_number_is_said(tmp_path):
     assert sum(state == "ok" for state, _ in states.values()) == 40
 
 
-def test_without_a_network_the_error_names_the_data_sets_and_each_is_asked_for_once(tmp_path, monkeypatch):
+def test_without_a_network_the_error_names_every_data_set_and_the_hub_is_asked_once(tmp_path, monkeypatch):
     asked = []
 
     def unreachable(source):
@@ -102,8 +102,21 @@ def test_without_a_network_the_error_names_the_data_sets_and_each_is_asked_for_o
     with pytest.raises(DataError, match=r"SaylorTwift/bbh.*aps/super_glue.*humaneval-py") as caught:
         pull_data(tmp_path)
     assert "no route to host" in caught.value.why
-    assert len(asked) == len(set(asked)) == 7
+    assert asked == ["SaylorTwift/bbh", "json"]
     assert caught.value.exit_code == 2
+
+
+def test_a_data_set_that_fails_is_asked_for_once(tmp_path, monkeypatch):
+    asked = []
+
+    def damaged(source):
+        asked.append(source.hub[0])
+        raise ValueError("no such split")
+
+    monkeypatch.setattr(data_check, "load_hub", damaged)
+    with pytest.raises(DataError, match="SaylorTwift/bbh"):
+        pull_data(tmp_path)
+    assert len(asked) == len(set(asked)) == 7
 
 
 def test_a_file_of_another_kind_that_was_not_whole_is_replaced(tmp_path, monkeypatch):

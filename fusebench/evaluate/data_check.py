@@ -68,7 +68,7 @@ def pull_data(to: Path, *, progress: Callable[[int, int], None] | None = None) -
     """Return the findings of a folder filled from the hub; files that are whole already are not fetched again.
 
     A file is written under its name once it is whole, so a killed pull is continued by the next. A data set that
-    fails is not asked for a second time; the others are still fetched.
+    fails is not asked for a second time; the others are still fetched, unless the hub cannot be reached at all.
 
     Raises:
         DataError: the hub cannot be reached, or lacks a data set or one of its configurations.
@@ -87,15 +87,20 @@ def pull_data(to: Path, *, progress: Callable[[int, int], None] | None = None) -
     whole = {f"{f.suite}/{f.name}" for f in check_data(to) if f.state == "ok"}
     wanted = {source.test: source for source in SOURCES.values()}
     failed: dict[str, str] = {}
+    unreachable = ""
     for number, (stem, source) in enumerate(wanted.items(), 1):
-        name = _shown(source)
-        if stem not in whole and name not in failed:
+        name, beside = _shown(source), source.hub[0] == "json"
+        if stem not in whole and unreachable and not beside:
+            failed[name] = unreachable
+        elif stem not in whole and name not in failed:
             try:
                 _write(to, stem, [dict(item) for item in load_hub(source)])
             except ArtifactError:
                 raise
             except (OSError, ValueError, RuntimeError, DatasetsError) as error:
                 failed[name] = (str(error).splitlines() or [type(error).__name__])[0]
+                if isinstance(error, ConnectionError) and not beside:
+                    unreachable = failed[name]  # each further try would take its own half a minute
         if progress is not None:
             progress(number, len(wanted))
     if failed:
