@@ -174,9 +174,9 @@ def test_more_items_than_there_are_take_all_and_differ_in_nothing() -> None:
 
 
 def test_fewer_tasks_are_a_difference_and_named() -> None:
-    assert differences("bbh", ["navigate", "snarks"])["subset"] == ["2 of 27 tasks, Navigate, Snarks"]
+    assert differences("bbh", ["navigate", "snarks"])["subset"] == ["2 of 27 tasks: Navigate, Snarks"]
     most = [task for task in find_suite("commonsense").tasks if task != "boolq"]
-    assert differences("commonsense", most)["subset"] == ["4 of 5 tasks, without BoolQ"]
+    assert differences("commonsense", most)["subset"] == ["4 of 5 tasks: without BoolQ"]
 
 
 def test_tasks_that_could_not_be_scored_are_a_difference() -> None:
@@ -284,6 +284,17 @@ def test_an_unavailable_task_is_left_out_of_the_papers_average_too() -> None:
 def test_fewer_items_are_said_on_every_line(whole: RunReport) -> None:
     notes = [line.note for line in by_task(whole, "commonsense").lines]
     assert notes[:2] == ["n = 20 of 2,376", "n = 20 of 1,172"]
+
+
+def test_distillation_and_domain_tables_cite_the_papers_but_not_in_the_toy_world() -> None:
+    parts = {**RUN["parts"](scale=0.15), "bootstrap": 40}
+    toy = build_tables(RunReport(**parts))
+    assert not any("Table 6" in note or "Table 7" in note for table in toy for note in table.notes)
+    tables = {table.id: table.notes for table in build_tables(RunReport(**{**parts, "protocols": {}}))}
+    distilled = tables["main-distillation"][-1]
+    assert "Table 6" in distilled and "FuseLLM-7B 41.75" in distilled
+    (merged,) = tables["domains-domains-perplexity"]
+    assert "Table 7" in merged and "Weight merging 0.7112" in merged and "FuseLLM 0.7034" in merged
 
 
 def test_toy_suites_and_domains_have_no_columns_of_the_paper() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fusebench.artifacts import RowInfo
 from fusebench.report.numbers import Numbers
-from fusebench.report.paper_columns import beside_paper
+from fusebench.report.paper_columns import beside_paper, distillation_note, domains_note
 from fusebench.report.run_report import RunReport
 from fusebench.report.tables import Cell, Column, Line, Table, mark_best
 from fusebench.report.titles import task_title
@@ -238,6 +238,7 @@ def _domains(report: RunReport, layout: Layout, numbers: Numbers) -> list[Table]
                 columns,
                 lines,
                 reference=_against(layout),
+                notes=domains_note(report),
             )
         )
     return tables
@@ -279,5 +280,8 @@ def _methods(
         shown,
         lines,
         reference=base,
-        notes=_notes(layout, numbers, teacher=any(row.role == "teacher" for row in members)),
+        notes=[
+            *_notes(layout, numbers, teacher=any(row.role == "teacher" for row in members)),
+            *(distillation_note(report) if name == "distillation" else []),
+        ],
     )

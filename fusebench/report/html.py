@@ -63,7 +63,7 @@ def _by_experiment(tables: Sequence[Table], section: str) -> list[tuple[str, lis
 def breakable(text: str) -> Markup:
     """Return text, escaped, that may break after underscores, dots and slashes, but not before a letter or two."""
     text = re.sub(r"-(?=\w{1,2}\b)", "-\u2060", text)
-    return Markup("<wbr>").join(part for part in re.split(r"(?<=[_./])", text) if part)
+    return Markup("<wbr>").join(part for part in re.split(r"(?<=[_/])|(?<=\.)(?!\d)", text) if part)
 
 
 def narrow(text: str) -> Markup:

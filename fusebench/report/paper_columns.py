@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fusebench.report.numbers import Numbers
-from fusebench.report.paper import SOURCE, PaperTable, place_of
+from fusebench.report.paper import SOURCE, PaperTable, place_of, read_table
 from fusebench.report.protocol import compare
 from fusebench.report.run_report import RunReport
 from fusebench.report.tables import Cell, Column, Line, Table
@@ -81,3 +81,28 @@ def _origin(paper: PaperTable) -> str:
         f"{len(paper.values)} tasks FuseLLM-7B is {abs(gain):.2f} points {'above' if gain > 0 else 'below'} "
         "Llama-2-CLM-7B, its continued training."
     )
+
+
+def distillation_note(report: RunReport) -> list[str]:
+    """Return the paper's own distillation in one sentence; nothing in the toy world, with which it does not compare."""
+    if _toy(report):
+        return []
+    suites, values = read_table("distillation")
+    rows = "; ".join(f"{row} {' / '.join(f'{value:.2f}' for value in line)}" for row, line in values.items())
+    return [f"The paper's, {' / '.join(suites)}: {rows} ({SOURCE}, Table 6)."]
+
+
+def domains_note(report: RunReport) -> list[str]:
+    """Return the paper's own ensemble, merge and fusion in one sentence; nothing in the toy world."""
+    if _toy(report):
+        return []
+    domains, values = read_table("domains")
+    rows = ", ".join(f"{row} {values[row][-1]:.4f}" for row in ("Ensemble", "Weight merging", "FuseLLM"))
+    return [
+        f'The paper\'s, on other domains ({", ".join(domains[:-1])}), average "perplexity" as printed, which below 1 '
+        f"looks like bits per byte: {rows} ({SOURCE}, Table 7)."
+    ]
+
+
+def _toy(report: RunReport) -> bool:
+    return any(protocol.toy for protocol in report.protocols.values())

@@ -156,7 +156,7 @@ def _subset(
     if absent:
         present = [row for row in paper.values if row in have]
         listed = f"without {_listed(absent)}" if len(absent) <= len(have) else _listed(present)
-        differs.append(Difference("subset", f"{len(have)} of {len(paper.values)} tasks, {listed}"))
+        differs.append(Difference("subset", f"{len(have)} of {len(paper.values)} tasks: {listed}"))
     if lost:
         differs.append(Difference("subset", f"not scored: {_names(lost)}"))
     if extra:
