@@ -148,7 +148,7 @@ def test_scores_in_batches_are_those_of_single_texts(make, words):
     assert got == pytest.approx(want, abs=1e-4)
 
 
-def test_padding_that_is_named_or_masked_changes_nothing(make, words):
+def test_padding_changes_nothing_whether_it_is_named_or_not(make, words):
     ensemble = make("bytes", "merged")
     short, long = (words["bytes"](t)["input_ids"] for t in ("the cat", "a dog: naïve café on the mat"))
     width = len(long)
@@ -158,7 +158,7 @@ def test_padding_that_is_named_or_masked_changes_nothing(make, words):
     want = [chances(ensemble, short), chances(ensemble, long)]
     for found, line in (
         (ensemble(right), 0),
-        (ensemble(right, lengths=torch.tensor([len(short), width])), 0),
+        (ensemble(right, wanted=torch.arange(width) < torch.tensor([[len(short)], [width]])), 0),
         (ensemble(left, attention_mask=mask), width - len(short)),
     ):
         assert torch.allclose(found.logits[0, line : line + len(short)].double().exp(), want[0], atol=1e-5)

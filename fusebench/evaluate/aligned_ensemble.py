@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from numpy import ndarray
 from torch import Tensor
 
@@ -188,7 +188,7 @@ class AlignedEnsemble(Ensemble):
         input_ids: Int[Tensor, "row token"],
         logits_to_keep: int | Int[Tensor, " place"] = 0,
         attention_mask: Int[Tensor, "row token"] | None = None,
-        lengths: Int[Tensor, " row"] | None = None,
+        wanted: Bool[Tensor, "row token"] | None = None,
     ) -> SimpleNamespace:
         """Return an output whose `logits` [row, place, vocab] are ln of the mean probability.
 
@@ -196,8 +196,8 @@ class AlignedEnsemble(Ensemble):
             input_ids: of the target.
             logits_to_keep: the last so many places (0 is all), or which.
             attention_mask: 0 at padding, on either side; None takes all as text.
-            lengths: tokens of each row that are not padding on the right. Padding behind a row changes none of its
-                logits, but unless it is named the members are asked about it.
+            wanted: positions whose logits matter; at others the first model is asked alone. Padding behind a row
+                changes none of its logits, but unless this leaves it out, all members are asked about it.
         """
         size = input_ids.shape[1]
         kept = kept_places(input_ids, logits_to_keep)
@@ -205,27 +205,28 @@ class AlignedEnsemble(Ensemble):
         real = np.ones(tuple(input_ids.shape), dtype=bool)
         if attention_mask is not None:
             real = attention_mask.cpu().numpy() > 0
-        if lengths is not None:
-            real &= np.arange(size) < lengths.cpu().numpy()[:, None]
         first = logits_at(self._members[0], input_ids, kept, attention_mask)
         votes = Votes(first.flatten(0, 1))
         ids = input_ids.cpu().numpy()
         slot = np.full(size, -1, dtype=np.int64)
         slot[places] = np.arange(len(places))
-        readings, wanted = [], []
+        asked_for = np.broadcast_to(slot >= 0, ids.shape)
+        if wanted is not None:
+            asked_for = asked_for & wanted.cpu().numpy()
+        readings, chosen = [], []
         number = np.full((len(ids), size), -1, dtype=np.int64)
         for row in range(len(ids)):
             columns = np.flatnonzero(real[row])
-            chosen = np.flatnonzero(slot[columns] >= 0)
-            readings.append(self.text.read(ids[row, columns[: chosen.max(initial=-1) + 1]]))
-            wanted.append(chosen)
-            number[row, chosen] = row * len(places) + slot[columns[chosen]]
+            own = np.flatnonzero(asked_for[row, columns])
+            readings.append(self.text.read(ids[row, columns[: own.max(initial=-1) + 1]]))
+            chosen.append(own)
+            number[row, own] = row * len(places) + slot[columns[own]]
         for member in self.others:
             if member.same:
                 logits = logits_at(member.model, input_ids, kept, attention_mask)
                 votes.add(torch.arange(len(votes.own), device=first.device), member.carry(logits.flatten(0, 1)))
                 continue
-            asked = member.text.ask(readings, wanted)
+            asked = member.text.ask(readings, chosen)
             for part, found in member.rows.rows(asked.sequences, asked.sequence, asked.position):
                 member.vote(votes, asked, part, found, number[asked.row[part], asked.column[part]])
         return SimpleNamespace(logits=votes.result().view(first.shape))

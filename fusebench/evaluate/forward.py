@@ -62,6 +62,7 @@ def score_plainly(
     logprob = np.zeros(len(pieces))
     greedy = np.ones(len(pieces), dtype=bool)
     keeps = accepts(model, "logits_to_keep")
+    asks = accepts(model, "wanted")
     order = sorted(range(len(pieces)), key=lambda n: len(pieces[n].ids), reverse=True)
     vocabulary = vocabulary_of(model)
     for members in _batches(order, pieces, batch_size, vocabulary):
@@ -77,7 +78,7 @@ def score_plainly(
         first = min(pieces[n].start for n in members) - 1
         if keeps:
             places = torch.arange(first, length - 1, device=model.device)
-            logits = model(tokens[:, :-1], logits_to_keep=places).logits.float()
+            logits = model(tokens[:, :-1], logits_to_keep=places, **({"wanted": wanted} if asks else {})).logits.float()
         else:
             logits = model(tokens[:, :-1]).logits[:, first:].float()
         gold = logits.gather(2, tokens[:, first + 1 :, None])[..., 0]

@@ -38,9 +38,9 @@ def score(
     for number, piece in enumerate(pieces):
         rows.setdefault(tuple(piece.ids[: piece.start]), []).append(number)
     packed = [row for row in rows.values() if len(row) > 1]
-    if not packed or not _packs(model):
+    if not packed or not packs(model):
         return score_plainly(model, pieces, batch_size=batch_size)
-    window = _window(model)
+    window = window_of(model)
     packed = [row for row in packed if _length(row, pieces) <= window]
     logprob, greedy = np.zeros(len(pieces)), np.ones(len(pieces), dtype=bool)
     inside = {number for row in packed for number in row}
@@ -137,7 +137,7 @@ def _mask(owner: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(allowed.shape, dtype=dtype, device=owner.device).masked_fill_(~allowed, least)[:, None]
 
 
-def _window(model: CausalModel) -> int:
+def window_of(model: CausalModel) -> int:
     """Return the longest row for which a layer with a sliding window sees all that the mask shows."""
     config = model.config.get_text_config()
     return int(getattr(config, "sliding_window", None) or 1 << 30)
@@ -146,7 +146,7 @@ def _window(model: CausalModel) -> int:
 _known: "WeakKeyDictionary[Any, bool]" = WeakKeyDictionary()
 
 
-def _packs(model: Any) -> bool:
+def packs(model: Any) -> bool:
     """Return whether packed pieces score as they do alone, tried once on a few tokens."""
     from transformers import PreTrainedModel
 
