@@ -171,7 +171,12 @@ def evaluate(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Items per task, from the start.")] = None,
     shots: Annotated[int | None, typer.Option("--shots", min=0, help="Few-shot examples.")] = None,
     texts: Annotated[
-        list[Path] | None, typer.Option("--text", help="A text file for perplexity; may be given often.")
+        list[str] | None,
+        typer.Option(
+            "--text",
+            help="Texts for perplexity: a file, a folder of files, or NAME=either; may be given often.",
+            metavar="[NAME=]PATH",
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
     max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Longest input in tokens.")] = None,

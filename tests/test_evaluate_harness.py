@@ -54,14 +54,14 @@ def evaluate(folder, *runs, kind="model", held_out=None, data_root=None, out=Non
     )
 
 
-def test_every_suite_gives_one_row_per_item_with_the_columns_of_samples(folder):
+def test_every_suite_gives_one_row_per_item_and_metric_with_the_columns_of_samples(folder):
     held_out = Chunks(["one text", "another text"], ["a", "b"], [0, 1], [True, True])
     runs = [SuiteRun(find_suite(name), 3) for name in ("toy_bbh", "toy_commonsense", "perplexity")]
     seen = []
     rows = evaluate(folder, *runs, held_out=held_out, progress=lambda done, total: seen.append((done, total)))
-    assert [len([r for r in rows if r["suite"] == run.suite.name]) for run in runs] == [12, 9, 2]
+    assert [len([r for r in rows if r["suite"] == run.suite.name]) for run in runs] == [12, 9, 4]
     assert all(set(row) == COLUMNS for row in rows)
-    assert {r["metric"] for r in rows} == {"exact_match", "acc", "bits_per_byte"}
+    assert {r["metric"] for r in rows} == {"exact_match", "acc", "bits_per_byte", "bits_per_token"}
     assert seen[-1] == (23, 23)
 
 

@@ -15,7 +15,7 @@ from fusebench.errors import DataError
 Document = tuple[str, str]
 """Domain and text."""
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".parquet", ".txt")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".parquet", ".txt", ".md")
 
 
 @runtime_checkable
@@ -93,6 +93,12 @@ def round_robin(iterators: list[Iterator[Document]]) -> Iterator[Document]:
         iterators = alive
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Return the files of a folder and the folders in it that `file_documents` can read, by name; hidden ones not."""
+    found = (path for path in folder.rglob("*") if path.is_file() and _suffix(path) is not None)
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
 def _path(source: FileSource, folder: Path | None) -> Path:
     path = Path(source.path).expanduser()
     return path if folder is None else folder / path
@@ -120,7 +126,7 @@ def _check_file(path: Path) -> None:
 def _one_file(source: FileSource, path: Path) -> Iterator[Document]:
     suffix = _suffix(path)
     domain = source.domain or path.name[: -len(suffix or "")]
-    if suffix == ".txt":
+    if suffix in (".txt", ".md"):
         texts = iter([path.read_text(encoding="utf-8", errors="replace")])
     elif suffix == ".parquet":
         texts = _parquet(path, source.field)

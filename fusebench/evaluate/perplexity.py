@@ -1,7 +1,8 @@
-"""Bits per byte of text under a model, by domain."""
+"""Bits per byte and per token of text under a model, by domain."""
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,25 +127,34 @@ def perplexity_rows(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, object]]:
-    """Return one sample row per held-out chunk: value in bits per byte, weight in bytes, the domain as task."""
+    """Return two sample rows per text, the domain as task: bits per byte, and bits per token of the model's own.
+
+    The weight is the number of bytes or tokens, so that a weighted mean is the bits of all texts over the bytes or
+    tokens of all. Only bits per byte can be compared between tokenizers.
+    """
     scores = score_texts(
         model, tokenizer, held_out.texts, max_length=max_length, batch_size=batch_size, progress=progress
     )
     rows: list[dict[str, object]] = []
+    seen: Counter[tuple[str, str]] = Counter()
     for text, domain, found in zip(held_out.texts, held_out.domains, scores, strict=True):
         if found.bytes == 0:
             continue
-        rows.append(
-            {
-                "task": domain,
-                "item": hashlib.sha256(text.encode()).hexdigest()[:16],
-                "metric": "bits_per_byte",
-                "value": found.bits / found.bytes,
-                "weight": float(found.bytes),
-                "status": "ok",
-                "prompt": text,
-                "output": f"{found.bits:.1f} bits over {found.tokens} tokens",
-                "gold": "",
-            }
-        )
+        item = hashlib.sha256(text.encode()).hexdigest()[:16]
+        seen[domain, item] += 1  # a text that comes twice is two items
+        item += f"-{seen[domain, item]}" if seen[domain, item] > 1 else ""
+        for metric, units in (("bits_per_byte", found.bytes), ("bits_per_token", found.tokens)):
+            rows.append(
+                {
+                    "task": domain,
+                    "item": item,
+                    "metric": metric,
+                    "value": found.bits / units,
+                    "weight": float(units),
+                    "status": "ok",
+                    "prompt": text,
+                    "output": f"{found.bits:.1f} bits over {found.tokens} tokens",
+                    "gold": "",
+                }
+            )
     return rows
