@@ -263,6 +263,18 @@ def test_the_papers_numbers_enter_no_statistic(whole: RunReport) -> None:
     assert set(whole.analysis.results["method"]) == set(RUN["REAL_ROWS"])
 
 
+def test_the_overview_marks_the_suites_that_are_not_put_as_in_the_paper(whole: RunReport) -> None:
+    overview = build_tables(whole)[0]
+    assert {c.title: c.note.endswith("†") for c in overview.columns} == {
+        "All suites": False,
+        "BIG-Bench Hard": True,
+        "CommonSense": True,
+        "MultiPL-E, greedy": True,
+        "Bits per byte": False,
+    }
+    assert any(note.startswith("† Not") for note in overview.notes)
+
+
 def test_of_a_subset_the_papers_average_is_over_the_same_tasks_and_says_so() -> None:
     names = ["bbh_cot_fewshot_navigate", "bbh_cot_fewshot_snarks"]
     table = by_task(report(tasks={"bbh": names}), "bbh")

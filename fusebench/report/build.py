@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fusebench.artifacts import RowInfo
 from fusebench.report.numbers import Numbers
-from fusebench.report.paper_columns import beside_paper, distillation_note, domains_note
+from fusebench.report.paper_columns import beside_paper, compared, distillation_note, domains_note
 from fusebench.report.run_report import RunReport
 from fusebench.report.tables import Cell, Column, Line, Table, mark_best
 from fusebench.report.titles import task_title
@@ -151,16 +151,23 @@ def _overview(report: RunReport, layout: Layout, numbers: Numbers) -> Table:
         group = place[row.name] if place[row.name] != seen else ""
         seen = place[row.name]
         lines.append(_line(numbers, row, columns, layout, group))
+    other = {suite for suite in numbers.suites if (found := compared(report, layout, numbers, suite)) and found.differs}
+    shown = _with_units(columns)
+    for at, column in enumerate(columns):
+        if column.note in other:
+            shown[at] = replace(shown[at], note=f"{shown[at].note} †")
+    named = ", ".join(report.suite_title(suite) for suite in numbers.suites if suite in other)
+    marks = [f"† Not put in every way as in the paper: {named}. The tables by task say how."] if other else []
     return Table(
         "overview",
         "main",
         "All rows",
         f"Suite averages with their intervals{f'; below each, the difference to {against}' if against else ''}.",
         "Row",
-        _with_units(columns),
+        shown,
         lines,
-        reference=_against(layout),
-        notes=_notes(layout, numbers, teacher=True),
+        reference=against,
+        notes=[*_notes(layout, numbers, teacher=True), *marks],
     )
 
 

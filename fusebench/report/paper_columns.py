@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fusebench.report.numbers import Numbers
 from fusebench.report.paper import SOURCE, PaperTable, place_of, read_table
-from fusebench.report.protocol import compare
+from fusebench.report.protocol import Comparison, compare
 from fusebench.report.run_report import RunReport
 from fusebench.report.tables import Cell, Column, Line, Table
 from fusebench.stats.rowgroups import Layout
@@ -25,10 +25,8 @@ def beside_paper(table: Table, report: RunReport, layout: Layout, numbers: Numbe
         suite: of the table.
     """
     tasks = numbers.tasks(suite)
-    scored = [task for task in tasks if any(numbers.value(row.name, suite, task) for row in layout.rows)]
-    family = next((family for name, family, _ in report.suites if name == suite), "")
     protocol = report.protocols.get(suite)
-    found = compare(family, protocol, _items(report, layout, suite, tasks), scored)
+    found = compared(report, layout, numbers, suite)
     if protocol is None or found is None or found.table is None:
         return replace(table, protocol=found)
     paper = found.table
@@ -36,8 +34,20 @@ def beside_paper(table: Table, report: RunReport, layout: Layout, numbers: Numbe
     lines = [_line(line, task, paper, sizes) for line, task in zip(table.lines, tasks, strict=False)]
     columns = [replace(column, group=MINE) for column in table.columns]
     columns += [Column(model, paper.protocol.metric, group=GROUP, paper=True) for model in paper.models]
-    lines.append(_average(table.lines[-1], scored, paper))
+    lines.append(_average(table.lines[-1], _scored(layout, numbers, suite), paper))
     return replace(table, columns=columns, lines=lines, protocol=found, notes=[*table.notes, _origin(paper)])
+
+
+def compared(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> Comparison | None:
+    """Return a suite's protocol beside the paper's, or None where the paper has nothing like it."""
+    family = next((family for name, family, _ in report.suites if name == suite), "")
+    items = _items(report, layout, suite, numbers.tasks(suite))
+    return compare(family, report.protocols.get(suite), items, _scored(layout, numbers, suite))
+
+
+def _scored(layout: Layout, numbers: Numbers, suite: str) -> list[str]:
+    tasks = numbers.tasks(suite)
+    return [task for task in tasks if any(numbers.value(row.name, suite, task) for row in layout.rows)]
 
 
 def _items(report: RunReport, layout: Layout, suite: str, tasks: Sequence[str]) -> dict[str, int]:
