@@ -177,7 +177,12 @@ def test_only_the_places_asked_for_are_returned(make, words):
 def test_generation_follows_the_rows_of_the_forward_pass(make, words, names):
     ensemble, tokenizer = make(*names), words[names[0]]
     prompts = [tokenizer(t)["input_ids"] for t in TEXTS]
-    settings = {"stops": Stops(tokenizer, ensemble.config.vocab_size), "until": [], "pad_id": 0, "max_new": 8}
+    settings = {
+        "stops": Stops(tokenizer, ensemble.config.vocab_size),
+        "until": [[]] * len(prompts),
+        "pad_id": 0,
+        "max_new": 8,
+    }
     got = generate(ensemble.stepper(), prompts, end_ids=[], device=torch.device("cpu"), **settings)
     for prompt, text in zip(prompts, got, strict=True):
         ids = list(prompt)
@@ -207,7 +212,7 @@ def test_two_copies_through_the_alignment_are_the_model(models, words, name):
     pieces = [Piece(tokenizer(t)["input_ids"], 1) for t in TEXTS if len(tokenizer(t)["input_ids"]) > 1]
     single, both = score_plainly(model, pieces, batch_size=3), score_plainly(double, pieces, batch_size=3)
     assert np.abs(single[0] - both[0]).max() < 1e-5
-    settings = {"stops": Stops(tokenizer, model.config.vocab_size), "until": [], "pad_id": 0, "max_new": 10}
+    settings = {"stops": Stops(tokenizer, model.config.vocab_size), "until": UNTIL, "pad_id": 0, "max_new": 10}
     prompts = [piece.ids for piece in pieces]
     run = [
         generate(s, prompts, end_ids=[], device=torch.device("cpu"), **settings)
@@ -229,25 +234,27 @@ def test_a_copy_that_reads_the_text_anew_gives_the_same_rows(models, words):
     assert np.abs(single[0] - both[0]).max() < 1e-5
 
 
-def test_probability_that_goes_nowhere_is_the_targets(models, words):
-    # `em` maps few of the merged tokens; with the rest the ensemble leans on its target.
+@pytest.mark.parametrize("text", ["the cat", "the c", "ther", "77"])
+def test_a_row_is_the_weighted_mean_and_what_maps_to_nothing_is_the_targets(models, words, text):
     ensemble = AlignedEnsemble([models["bytes"], models["merged"]], [words["bytes"], words["merged"]], vocabulary="em")
-    ids = words["bytes"]("the cat")["input_ids"]
+    ids = words["bytes"](text)["input_ids"]
     found = chances(ensemble, ids)[-1]
     own = models["bytes"](torch.tensor([ids])).logits[0, -1].detach().double().softmax(0)
-    text = words["merged"].backend_tokenizer.encode("the cat", add_special_tokens=False).ids
-    theirs = models["merged"](torch.tensor([text])).logits[0, -1].detach().double().softmax(0)
-    want = own.clone()
-    lost = 1.0
-    names = {t: i for t, i in words["bytes"].get_vocab().items() if t not in ("<bos>", "<|endoftext|>")}
-    for token, index in words["merged"].get_vocab().items():
-        if token == "<|endoftext|>":
-            want[words["bytes"].eos_token_id] += theirs[index]
-            lost -= float(theirs[index])
-        elif token in names:
-            want[names[token]] += theirs[index]
-            lost -= float(theirs[index])
-    assert torch.allclose(found, (want + lost * own) / 2, atol=1e-6)
+    tokens = words["merged"].backend_tokenizer.encode(text, add_special_tokens=False).ids
+    rows = models["merged"](torch.tensor([tokens])).logits[0].detach().double().softmax(1)
+    theirs, names = rows[-1], words["merged"].get_vocab()
+    carried, there = torch.zeros_like(own), words["bytes"].get_vocab()
+    for token, index in names.items():
+        same = token if token != "<|endoftext|>" else words["bytes"].eos_token
+        if same in there:
+            carried[there[same]] += theirs[index]
+    weight = 1.0
+    if len(tokens) > 1:
+        last = words["merged"].convert_ids_to_tokens(tokens[-1])
+        longer = sum(float(rows[-2, n]) for t, n in names.items() if t.startswith(last) and t != last)
+        weight = float(rows[-2, tokens[-1]]) / (float(rows[-2, tokens[-1]]) + longer)
+    want = (own + weight * (carried + (1 - carried.sum()) * own)) / (1 + weight)
+    assert torch.allclose(found, want, atol=1e-6)
 
 
 def test_a_member_abstains_inside_a_character(make, models, words):

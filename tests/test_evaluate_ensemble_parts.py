@@ -23,6 +23,7 @@ from fusebench.evaluate.aligned_ensemble_cache import MemberCache
 from fusebench.evaluate.aligned_ensemble_ends import TokenEnds
 from fusebench.evaluate.aligned_ensemble_rows import MemberRows
 from fusebench.evaluate.aligned_ensemble_text import MemberText, TargetText
+from fusebench.evaluate.aligned_ensemble_trees import grow
 from tests.align_helpers import byte_level, real_tokenizer, sentencepiece, unigram
 
 V = 60
@@ -182,3 +183,19 @@ def test_real_tokenizers_read_up_to_every_position_what_they_would_read_of_that_
         alone, ends, _ = other.encode([text])[0]
         assert asked.sequences[sequence][: position + 1].tolist() == [*other.first, *alone]
         assert ends[-1] == reading.ends[column]
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=12), st.integers(4, 40))
+@settings(deadline=None)
+def test_trees_hold_every_sequence_once_and_no_node_sees_another_branch(lists, most):
+    sequences = [np.array(own, dtype=np.int32) for own in lists]
+    trees = grow(sequences, most)
+    assert sorted(n for tree in trees for n in tree.numbers) == list(range(len(sequences)))
+    for tree in trees:
+        assert len(tree.ids) <= max(most, max(map(len, sequences)))
+        seen = tree.seen()
+        for number, path in zip(tree.numbers, tree.paths, strict=True):
+            assert tree.ids[path].tolist() == sequences[number].tolist()
+            assert tree.depth[path].tolist() == list(range(len(path)))
+            for place, node in enumerate(path):
+                assert np.flatnonzero(seen[node]).tolist() == sorted(path[: place + 1].tolist())

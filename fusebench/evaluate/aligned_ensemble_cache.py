@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Int32, Int64
 from numpy import ndarray
 from torch import Tensor
 
+from fusebench.evaluate.aligned_ensemble_trees import common
 from fusebench.evaluate.forward import CausalModel, accepts
 
 FED = 2
@@ -53,8 +54,8 @@ class MemberCache:
         if self.cache is None:
             # Nothing was read yet, or a model of this kind reads all anew.
             self.cached = [own[:0] for own in sequences]
-        common = np.array([_common(old, new) for old, new in zip(self.cached, sequences, strict=True)])
-        fed = int((lengths - np.minimum(common, np.maximum(lengths - FED, 0))).max())
+        alike = np.array([common(old, new) for old, new in zip(self.cached, sequences, strict=True)])
+        fed = int((lengths - np.minimum(alike, np.maximum(lengths - FED, 0))).max())
         kept = np.maximum(lengths - fed, 0)
         past = self._rearrange(kept)
         ids = np.zeros((len(sequences), fed), dtype=np.int64)
@@ -117,10 +118,3 @@ def _keeps_keys(model: CausalModel) -> bool:
         return False
     layers = DynamicCache(config=model.config).layers
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
-
-
-def _common(old: Int32[ndarray, " token"], new: Int32[ndarray, " token"]) -> int:
-    """Return how many first tokens are the same."""
-    size = min(len(old), len(new))
-    differ = np.flatnonzero(old[:size] != new[:size])
-    return int(differ[0]) if len(differ) else size

@@ -18,13 +18,14 @@ class AlignedStepper:
         self.ensemble = ensemble
         self.target = ModelStepper(ensemble._members[0])
         self.followers = {n: ModelStepper(m.model) for n, m in enumerate(ensemble.others) if m.same}
-        self.readers = {n: MemberCache(m.model) for n, m in enumerate(ensemble.others) if not m.same}
+        self.readers: dict[int, MemberCache] = {}
         self.ids: list[Int64[ndarray, " token"]] = []
 
     def begin(self, ids: Int[Tensor, "row token"], mask: Int[Tensor, "row token"]) -> Float[Tensor, "row vocab"]:
         """Return the averaged logits after left-padded prompts."""
         real: Bool[ndarray, "row token"] = mask.cpu().numpy() > 0
         self.ids = [own[there] for own, there in zip(ids.cpu().numpy(), real, strict=True)]
+        self.readers = {n: MemberCache(m.model) for n, m in enumerate(self.ensemble.others) if not m.same}
         found = {n: follower.begin(ids, mask) for n, follower in self.followers.items()}
         return self._vote(self.target.begin(ids, mask), found)
 
