@@ -212,7 +212,8 @@ def test_two_copies_through_the_alignment_are_the_model(models, words, name):
     pieces = [Piece(tokenizer(t)["input_ids"], 1) for t in TEXTS if len(tokenizer(t)["input_ids"]) > 1]
     single, both = score_plainly(model, pieces, batch_size=3), score_plainly(double, pieces, batch_size=3)
     assert np.abs(single[0] - both[0]).max() < 1e-5
-    settings = {"stops": Stops(tokenizer, model.config.vocab_size), "until": UNTIL, "pad_id": 0, "max_new": 10}
+    settings = {"stops": Stops(tokenizer, model.config.vocab_size), "pad_id": 0, "max_new": 10}
+    settings["until"] = [[]] * len(pieces)
     prompts = [piece.ids for piece in pieces]
     run = [
         generate(s, prompts, end_ids=[], device=torch.device("cpu"), **settings)

@@ -129,7 +129,7 @@ def test_long_texts_are_scored_in_windows_with_at_least_half_a_context():
 
 def run_generate(model_or_stepper, tokenizer, prompts, **more):
     stepper = model_or_stepper if hasattr(model_or_stepper, "begin") else ModelStepper(model_or_stepper)
-    settings = {"until": [], "end_ids": [1], "max_new": 12, **more}
+    settings = {"end_ids": [1], "max_new": 12, **more, "until": [more.get("until", [])] * len(prompts)}
     encoded = [tokenizer(p)["input_ids"] for p in prompts]
     return generate(
         stepper, encoded, stops=Stops(tokenizer, VOCABULARY), pad_id=2, device=torch.device("cpu"), **settings
@@ -170,7 +170,9 @@ def test_samples_depend_on_their_own_numbers_alone():
     assert together != run_generate(model, tokenizer, PROMPTS)
 
 
-LONG = ["The same long beginning of all of these texts here: " + end for end in ("a", "what is it?", "so on", "b c d", "e")]
+LONG = [
+    "The same long beginning of all of these texts here: " + end for end in ("a", "what is it?", "so on", "b c d", "e")
+]
 
 
 def family(name):

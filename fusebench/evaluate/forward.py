@@ -1,7 +1,7 @@
 """Log-probabilities of given tokens, in batches by length; only the logits that are needed are computed."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,7 +47,11 @@ def agree(found: Float[Tensor, "*place"], expected: Float[Tensor, "*place"], dty
 
 @torch.inference_mode()
 def score_plainly(
-    model: CausalModel, pieces: Sequence[Piece], *, batch_size: int
+    model: CausalModel,
+    pieces: Sequence[Piece],
+    *,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Float64[ndarray, " piece"], Bool[ndarray, " piece"]]:
     """Return for each piece the natural-log probability of its scored tokens, and whether all are the likeliest.
 
@@ -58,6 +62,7 @@ def score_plainly(
         model: anything that maps ids [batch, token] to logits.
         pieces: of any lengths.
         batch_size: pieces at a time, at most.
+        progress: called with (pieces done, pieces).
     """
     logprob = np.zeros(len(pieces))
     greedy = np.ones(len(pieces), dtype=bool)
@@ -65,6 +70,7 @@ def score_plainly(
     asks = accepts(model, "wanted")
     order = sorted(range(len(pieces)), key=lambda n: len(pieces[n].ids), reverse=True)
     vocabulary = vocabulary_of(model)
+    done = 0
     for members in _batches(order, pieces, batch_size, vocabulary):
         length = len(pieces[members[0]].ids)
         ids = np.zeros((len(members), length), dtype=np.int64)
@@ -86,6 +92,9 @@ def score_plainly(
         likely = ((gold - logits.logsumexp(2)).double() * mask).sum(1)
         logprob[members] = likely.cpu().numpy()
         greedy[members] = ((gold >= logits.amax(2)) | ~mask).all(1).cpu().numpy()
+        done += len(members)
+        if progress is not None:
+            progress(done, len(pieces))
     return logprob, greedy
 
 

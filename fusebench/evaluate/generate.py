@@ -137,7 +137,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     *,
     stops: Stops,
-    until: Sequence[str],
+    until: Sequence[Sequence[str]],
     end_ids: Sequence[int],
     pad_id: int,
     max_new: int,
@@ -154,7 +154,7 @@ def generate(
         stepper: the model, or several as one; where it lets rows join, a finished row's place is filled.
         prompts: token ids, at least one each.
         stops: the tokenizer's decoder.
-        until: stop strings, not part of what is returned.
+        until: for each prompt its stop strings, not part of what is returned.
         end_ids: tokens that end a row.
         pad_id: any token id; padding is masked.
         max_new: tokens to generate at most.
@@ -170,7 +170,9 @@ def generate(
     assert decoding.temperature == 0 or uniform is not None, "sampling needs its random numbers"
     queue = [Group(range(len(prompts)))] if groups is None else list(reversed(groups))
     size = rows or len(prompts)
-    marks = stops.marks(until)
+    different = list(dict.fromkeys(tuple(strings) for strings in until))
+    marks = np.stack([stops.marks(strings) for strings in different])
+    kind = np.asarray([different.index(tuple(strings)) for strings in until])
     ends = np.asarray(sorted(end_ids), dtype=np.int64)
     texts = [""] * len(prompts)
     live = _Rows.of([], max_new, None)
@@ -197,13 +199,13 @@ def generate(
         live.put(chosen)
         ended = np.isin(chosen, ends)
         finished = ended | (live.age == max_new)
-        for place in np.flatnonzero(~finished & marks[chosen]).tolist():
+        for place in np.flatnonzero(~finished & marks[kind[live.numbers], chosen]).tolist():
             text = stops.text(live.tokens(place))
-            finished[place] = any(stop in text for stop in until if stop)
+            finished[place] = any(stop in text for stop in until[live.numbers[place]] if stop)
         for place in np.flatnonzero(finished).tolist():
             made = live.tokens(place)
             number = int(live.numbers[place])
-            texts[number] = cut_at(stops.text(made[:-1] if ended[place] else made), until)
+            texts[number] = cut_at(stops.text(made[:-1] if ended[place] else made), until[number])
             if done is not None:
                 done(number, texts[number])
         stay = np.flatnonzero(~finished)

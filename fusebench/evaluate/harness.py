@@ -102,6 +102,7 @@ def evaluate_loaded(
     sizes = [_size(run, tasks, held_out) for run, tasks in planned]
     done, rows = 0, []
     for (run, tasks), size in zip(planned, sizes, strict=True):
+        model.progress = _within(progress, done, size, sum(sizes))
         if run.suite.kind == "perplexity":
             assert held_out is not None
             found = perplexity_rows(
@@ -118,6 +119,19 @@ def evaluate_loaded(
         if progress is not None:
             progress(done, sum(sizes))
     return rows
+
+
+def _within(progress: Progress | None, done: int, size: int, total: int) -> Progress | None:
+    """Return progress of one suite's requests as progress of all items; it never goes back."""
+    reached = done
+
+    def tell(requests: int, of: int) -> None:
+        nonlocal reached
+        if progress is not None and done + size * requests // of > reached:
+            reached = done + size * requests // of
+            progress(reached, total)
+
+    return tell
 
 
 def _device() -> str | None:

@@ -1,6 +1,6 @@
 """A model as lm-eval sees it: lm-eval's own tokenization, our scoring and generation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -50,6 +50,8 @@ class LanguageModel(HFLM):
             pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch_size, max_length=self.context
         )
         self.seed, self.store = seed, GenerationStore() if store is None else store
+        self.progress: Callable[[int, int], None] | None = None
+        """Called with (requests done, requests) while they are answered."""
         self._stops: Stops | None = None
 
     @property
@@ -73,7 +75,10 @@ class LanguageModel(HFLM):
             start = max(1, len(whole) - len(continuation))
             places.append(pieces.setdefault((tuple(whole), start), len(pieces)))
         logprobs, greedy = score(
-            self.model, [Piece(ids, start) for ids, start in pieces], batch_size=override_bs or self.batch_size
+            self.model,
+            [Piece(ids, start) for ids, start in pieces],
+            batch_size=override_bs or self.batch_size,
+            progress=self.progress,
         )
         return [(float(logprobs[place]), bool(greedy[place])) for place in places]
 
@@ -83,52 +88,64 @@ class LanguageModel(HFLM):
         Settings that our decoder does not know (beams and the like) are left to lm-eval's own.
         """
         groups: dict[str, list[int]] = {}
-        for number, request in enumerate(requests):
-            groups.setdefault(repr(sorted(request.args[1].items())), []).append(number)
+        wanted = [normalize_gen_kwargs(dict(request.args[1]), self.max_gen_toks) for request in requests]
+        for number, settings in enumerate(wanted):
+            # Requests that differ in their stop strings alone are answered together.
+            shared = {name: value for name, value in settings.items() if name != "until"}
+            groups.setdefault(repr(sorted(shared.items())), []).append(number)
         answers = [""] * len(requests)
         for numbers in groups.values():
-            settings = dict(requests[numbers[0]].args[1])
-            if set(normalize_gen_kwargs(settings, self.max_gen_toks)) <= KNOWN_SETTINGS:
-                texts = self._generate_group([requests[n].args[0] for n in numbers], settings)
+            if set(wanted[numbers[0]]) <= KNOWN_SETTINGS:
+                prompts = [requests[n].args[0] for n in numbers]
+                texts = self._generate_group(prompts, [_strings(wanted[n]) for n in numbers], wanted[numbers[0]])
             else:
                 texts = super().generate_until([requests[n] for n in numbers], disable_tqdm=True)
             for number, text in zip(numbers, texts, strict=True):
                 answers[number] = text
         return answers
 
-    def _generate_group(self, prompts: Sequence[str], settings: dict[str, Any]) -> list[str]:
-        wanted = normalize_gen_kwargs(settings, self.max_gen_toks)
-        until = wanted.get("until") or []
-        until = [until] if isinstance(until, str) else list(until)
+    def _generate_group(
+        self, prompts: Sequence[str], untils: Sequence[list[str]], settings: dict[str, Any]
+    ) -> list[str]:
         # A short context is shared by prompt and answer; lm-eval would refuse it.
-        max_new = min(int(wanted["max_gen_toks"]), self.max_length // 2)
-        warm = float(wanted.get("temperature") or 0.0) if wanted.get("do_sample") else 0.0
-        decoding = Decoding(warm, float(wanted.get("top_p") or 1.0))
-        rules = f"{until} {max_new} {decoding} {self.max_length}"
+        max_new = min(int(settings["max_gen_toks"]), self.max_length // 2)
+        warm = float(settings.get("temperature") or 0.0) if settings.get("do_sample") else 0.0
+        decoding = Decoding(warm, float(settings.get("top_p") or 1.0))
         asked: dict[str, int] = {}
-        keys = []
-        for prompt in prompts:
+        keys: list[Request] = []
+        stops_of: dict[Request, list[str]] = {}
+        for prompt, until in zip(prompts, untils, strict=True):
             number = asked.get(prompt, 0)
             asked[prompt] = number + 1 if warm else 0
+            rules = f"{until} {max_new} {decoding} {self.max_length}"
             keys.append(Request(prompt, rules, self.seed if warm else 0, number))
-        todo = [request for request in dict.fromkeys(keys) if self.store.get(request) is None]
-        encoded = {r: self._encode_prompt(r.prompt)[-(self.max_length - max_new) :] for r in todo}
-        prompts_ids = [encoded[request] for request in todo]
+            stops_of[keys[-1]] = until
+        todo = [request for request in stops_of if self.store.get(request) is None]
+        encoded = [self._encode_prompt(request.prompt)[-(self.max_length - max_new) :] for request in todo]
+        finished = len(stops_of) - len(todo)
+
+        def keep(number: int, text: str) -> None:
+            nonlocal finished
+            self.store.put([todo[number]], [text])
+            finished += 1
+            if self.progress is not None:
+                self.progress(finished, len(stops_of))
+
         if todo:
             generate(
                 self._stepper(),
-                prompts_ids,
+                encoded,
                 stops=self.stops,
-                until=until,
+                until=[stops_of[request] for request in todo],
                 end_ids=end_ids(self.model, self.tokenizer),
                 pad_id=int(self.tokenizer.pad_token_id or 0),
                 max_new=max_new,
                 device=self.model.device,
                 decoding=decoding,
                 uniform=lambda number: todo[number].uniform(max_new),
-                groups=group_prompts(prompts_ids),
+                groups=group_prompts(encoded),
                 rows=int(self.batch_size),
-                done=lambda number, text: self.store.put([todo[number]], [text]),
+                done=keep,
             )
         return [self.store.get(request) or "" for request in keys]
 
@@ -137,6 +154,12 @@ class LanguageModel(HFLM):
 
     def _stepper(self) -> Stepper:
         return self.model.stepper() if isinstance(self.model, Ensemble) else stepper_of(self.model)
+
+
+def _strings(settings: dict[str, Any]) -> list[str]:
+    """Return the stop strings of a request."""
+    until = settings.get("until") or []
+    return [until] if isinstance(until, str) else list(until)
 
 
 def group_prompts(prompts: Sequence[Sequence[int]]) -> list[Group]:

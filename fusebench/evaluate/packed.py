@@ -5,7 +5,7 @@ see the context and itself, and its positions follow the context's. Contexts end
 are computed from there on alone. Continuations of one token need no column of their own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,7 +22,11 @@ Row = list[int]
 
 @torch.inference_mode()
 def score(
-    model: CausalModel, pieces: Sequence[Piece], *, batch_size: int
+    model: CausalModel,
+    pieces: Sequence[Piece],
+    *,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Float64[ndarray, " piece"], Bool[ndarray, " piece"]]:
     """Return for each piece the natural-log probability of its scored tokens, and whether all are the likeliest.
 
@@ -33,18 +37,20 @@ def score(
         model: anything that maps ids [batch, token] to logits.
         pieces: of any lengths.
         batch_size: pieces at a time, at most.
+        progress: called with (pieces done, pieces).
     """
     rows: dict[tuple[int, ...], Row] = {}
     for number, piece in enumerate(pieces):
         rows.setdefault(tuple(piece.ids[: piece.start]), []).append(number)
     packed = [row for row in rows.values() if len(row) > 1]
     if not packed or not packs(model):
-        return score_plainly(model, pieces, batch_size=batch_size)
+        return score_plainly(model, pieces, batch_size=batch_size, progress=progress)
     window = window_of(model)
     packed = [row for row in packed if _length(row, pieces) <= window]
     logprob, greedy = np.zeros(len(pieces)), np.ones(len(pieces), dtype=bool)
     inside = {number for row in packed for number in row}
     alone = [number for number in range(len(pieces)) if number not in inside]
+    done = len(alone)
     if alone:
         logprob[alone], greedy[alone] = score_plainly(model, [pieces[n] for n in alone], batch_size=batch_size)
     vocabulary = vocabulary_of(model)
@@ -52,6 +58,9 @@ def score(
     for batch in _batches(packed, pieces, batch_size, vocabulary):
         numbers = [number for row in batch for number in row]
         logprob[numbers], greedy[numbers] = _score_batch(model, batch, pieces)
+        done += len(numbers)
+        if progress is not None:
+            progress(done, len(pieces))
     return logprob, greedy
 
 

@@ -1,0 +1,144 @@
+"""Keys and values of rows behind common prefixes: each prefix once, and of each row only what follows it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+ROOM = 64
+"""Columns that a buffer has at first for new tokens."""
+
+
+@dataclass
+class Segment:
+    """Rows next to each other that begin with one prefix.
+
+    Args:
+        layers: keys and values of the prefix, [1, kv_head, prefix, size] each; none where there is no prefix.
+        rows: how many rows.
+    """
+
+    layers: list[tuple[Tensor, Tensor]]
+    rows: int
+
+    @property
+    def length(self) -> int:
+        """Return the prefix's length in tokens."""
+        return self.layers[0][0].shape[2] if self.layers else 0
+
+
+class PrefixCache:
+    """Keys and values of common prefixes, once each, and of what follows them, by row.
+
+    Args:
+        layers: of the prefix; see `Segment`.
+        mask: 1 where a row has a token, [row, token]: the prompts after the prefix, padded on the left.
+    """
+
+    def __init__(self, layers: list[tuple[Tensor, Tensor]], mask: Int[Tensor, "row token"]) -> None:
+        self.segments = [Segment(layers, len(mask))]
+        self.padding = (1 - mask).sum(1)
+        self.used = 0
+        self.room = mask.shape[1] + ROOM
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+        self._allowed: dict[int, Tensor | None] = {}
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return the columns seen so far, padding and the longest prefix included."""
+        return max(segment.length for segment in self.segments) + self.used
+
+    def next_positions(self) -> Int[Tensor, " row"]:
+        """Return the place in its text of each row's next token."""
+        return self._prefix_lengths() + self.used - self.padding
+
+    def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Return all keys and values of the rows, without the prefix, after the new ones are put in."""
+        end = self.used + key.shape[2]
+        for store, new in ((self.keys, key), (self.values, value)):
+            old = store.get(layer_idx)
+            if old is None or old.shape[2] < end:
+                self.room = max(self.room, end)
+                grown = new.new_zeros(new.shape[0], new.shape[1], self.room, new.shape[3])
+                if old is not None:
+                    grown[:, :, : self.used] = old[:, :, : self.used]
+                store[layer_idx] = old = grown
+            old[:, :, self.used : end] = new
+        return self.keys[layer_idx][:, :, :end], self.values[layer_idx][:, :, :end]
+
+    def advance(self, tokens: int) -> None:
+        """Count the tokens of a forward pass that is over."""
+        self._allowed = {}
+        self.used += tokens
+        if self.used == self.room:
+            self.room *= 2
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Go on with these rows alone, in ascending order; columns that are padding in all of them go too."""
+        self.padding = self.padding[rows]
+        lead = int(self.padding.min())
+        self.padding -= lead
+        for store in (self.keys, self.values):
+            for layer, old in store.items():
+                kept = old.new_zeros(len(rows), *old.shape[1:])
+                kept[:, :, : self.used - lead] = old[rows, :, lead : self.used]
+                store[layer] = kept
+        self.used -= lead
+        ends = torch.tensor([segment.rows for segment in self.segments]).cumsum(0)
+        counts = torch.bincount(torch.searchsorted(ends, rows.cpu(), right=True), minlength=len(ends)).tolist()
+        self._set([Segment(old.layers, count) for old, count in zip(self.segments, counts, strict=True)])
+
+    def join(self, other: "PrefixCache") -> None:
+        """Take in the rows of another cache, behind the own ones."""
+        used = max(self.used, other.used)
+        self.room = max(self.room, other.room, used + 1)
+        for mine, others in ((self.keys, other.keys), (self.values, other.values)):
+            for layer, new in others.items():
+                old = mine[layer]
+                both = old.new_zeros(len(old) + len(new), old.shape[1], self.room, old.shape[3])
+                both[: len(old), :, used - self.used : used] = old[:, :, : self.used]
+                both[len(old) :, :, used - other.used : used] = new[:, :, : other.used]
+                mine[layer] = both
+        self.padding = torch.cat([self.padding + (used - self.used), other.padding + (used - other.used)])
+        self.used = used
+        self._set([*self.segments, *other.segments])
+
+    def _set(self, segments: list[Segment]) -> None:
+        found: list[Segment] = []
+        for segment in segments:
+            if found and segment.rows and (found[-1].layers is segment.layers or not found[-1].length + segment.length):
+                found[-1] = Segment(segment.layers, found[-1].rows + segment.rows)
+            elif segment.rows:
+                found.append(segment)
+        self.segments = found
+        self._allowed = {}
+
+    def _prefix_lengths(self) -> Int[Tensor, " row"]:
+        lengths = torch.tensor([segment.length for segment in self.segments])
+        counts = torch.tensor([segment.rows for segment in self.segments])
+        return lengths.repeat_interleave(counts).to(self.padding.device)
+
+    def allowed(self, queries: int) -> Bool[Tensor, "row query key"] | None:
+        """Return which own keys a row's query may see; None where it may see all. All layers ask the same."""
+        if queries not in self._allowed:
+            self._allowed = {queries: self._find_allowed(queries)}
+        return self._allowed[queries]
+
+    def _find_allowed(self, queries: int) -> Tensor | None:
+        if queries == 1 and not bool(self.padding.any()):
+            return None
+        column = torch.arange(self.used + queries, device=self.padding.device)
+        inside = column[None, :] >= self.padding[:, None]
+        return inside[:, None, :] & (column[None, :] <= column[self.used :, None])[None]
+
+    def within(self, queries: int, window: int | None) -> Bool[Tensor, "row query key"] | None:
+        """Return which keys are in a query's sliding window, the longest prefix first; None where all are."""
+        longest = max(segment.length for segment in self.segments)
+        if window is None or longest + self.used + queries <= window:
+            return None
+        column = torch.arange(self.used + queries, device=self.padding.device)
+        own = self._prefix_lengths()[:, None] + column[None, :] - self.padding[:, None]
+        before = torch.arange(longest, device=own.device).expand(len(own), -1)
+        return own[:, self.used :, None] - torch.cat([before, own], 1)[:, None, :] < window
