@@ -192,7 +192,7 @@ def test_trees_hold_every_sequence_once_and_no_node_sees_another_branch(lists, m
     trees = grow(sequences, most)
     assert sorted(n for tree in trees for n in tree.numbers) == list(range(len(sequences)))
     for tree in trees:
-        assert len(tree.ids) <= max(most, max(map(len, sequences)))
+        assert len(tree.ids) <= max(most, *map(len, sequences))
         seen = tree.seen()
         for number, path in zip(tree.numbers, tree.paths, strict=True):
             assert tree.ids[path].tolist() == sequences[number].tolist()
