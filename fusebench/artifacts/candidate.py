@@ -37,6 +37,7 @@ class Candidate:
         batches: hash of the training batches and their order; empty where nothing was trained.
         checkpoints: models on the way, in order; the final model is not among them.
         notes: anything the report should say about the row, by name.
+        align: of an ensemble, rules other than the usual ones by which vocabularies are mapped.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Candidate:
     batches: str = ""
     checkpoints: list[Checkpoint] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
+    align: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write `candidate.json`."""

@@ -7,7 +7,7 @@ from fusebench.methods._alike import require_two
 from fusebench.methods.registry import MethodInputs, method
 
 
-@method("ensemble", needs={"sources"}, summary="the sources' probabilities averaged at every token")
+@method("ensemble", needs={"sources", "vocabulary_rules"}, summary="the sources' probabilities averaged at every token")
 def build(inputs: MethodInputs) -> Candidate:
     """Return the sources as one candidate of kind `ensemble`; nothing is trained.
 
@@ -25,4 +25,5 @@ def build(inputs: MethodInputs) -> Candidate:
         models,
         parameters=sum(count_parameters(model) for model in models),
         notes={"members": ", ".join(inputs.sources)},
+        align=dict(inputs.align),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from fusebench.artifacts import Blocks, Candidate, SparseDistributions, TokenTab
 from fusebench.errors import RecipeError, suggest
 from fusebench.recipe.sections import TrainSection
 
-NEEDS = frozenset({"batches", "fused_rows", "teacher_rows", "sources", "model"})
+NEEDS = frozenset({"batches", "fused_rows", "teacher_rows", "sources", "model", "vocabulary_rules"})
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class MethodInputs:
         points: models to keep on the way, the final one counted.
         out: a (partial) folder of the run to write into.
         progress: called with work done and its total.
+        align: where they are not the usual ones, the rules by which vocabularies are mapped: `vocabulary`, `ties`,
+            `spelling`.
     """
 
     target: str
@@ -45,6 +47,7 @@ class MethodInputs:
     points: int
     out: Path
     progress: Callable[[int, int], None] | None = None
+    align: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Method:
     Args:
         name: as recipes write it.
         needs: what the pipeline must provide: `batches` (tokens and blocks), `fused_rows`, `teacher_rows`,
-            `sources`, `model`.
+            `sources`, `model`, `vocabulary_rules` (the row's own `align`, where tokenizers differ).
         build: makes the candidate in `MethodInputs.out`.
         summary: one line for people.
         options: names that `RowSection.options` may have.

@@ -269,6 +269,7 @@ def method(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
             points=params["points"],
             out=out,
             progress=context.progress,
+            align=params.get("align", {}),
         )
     )
     built.save(out)
@@ -299,6 +300,7 @@ def evaluate(inputs: Inputs, params: Params, out: Path, context: Context) -> Non
         seed=context.seed,
         data_root=Path(params["data_root"]) if params.get("data_root") else None,
         out=out,
+        align=candidate.align,
         progress=context.progress,
     )
     place = {"experiment": "", "row": "", "seed": context.seed, "step": step, "tokens": seen}

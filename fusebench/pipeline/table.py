@@ -1,6 +1,6 @@
 """The stage table: from a recipe to stages and their inputs. This is the only wiring."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -283,11 +283,21 @@ class Builder:
                 "options": dict(row.options),
                 "train": train.model_dump(mode="json") if uses_training else {},
                 "points": row.points if uses_training else 0,
+                **self._vocabulary_rules(method.needs, sources, align),
             },
             seed=self.recipe.seed if uses_training else None,
         )
         evaluations = self.evaluations(f"{experiment.name} {row.name}", built, row.points if uses_training else 0)
         return Row(experiment, row, sources, align, fuse, train, built, evaluations, fused, aligned)
+
+    def _vocabulary_rules(self, needs: Collection[str], sources: Sequence[str], align: AlignSection) -> dict[str, Any]:
+        """Return the rules other than the usual ones by which a method's sources have their vocabularies mapped."""
+        if "vocabulary_rules" not in needs or len({self.tokenizer(name).key for name in sources}) < 2:
+            return {}
+        usual = AlignSection()
+        rules = {name: getattr(align, name) for name in ("vocabulary", "ties", "spelling")}
+        changed = {name: value for name, value in rules.items() if value != getattr(usual, name)}
+        return {"align": changed} if changed else {}
 
     def evaluations(self, label: str, candidate: Stage, points: int) -> tuple[Stage, ...]:
         """Return the evaluation of the final model, then one of every earlier point of training."""
