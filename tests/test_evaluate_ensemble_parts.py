@@ -19,10 +19,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from fusebench.corpus.tokenize import plain_text
 from fusebench.evaluate.aligned_ensemble_cache import MemberCache
 from fusebench.evaluate.aligned_ensemble_ends import TokenEnds
 from fusebench.evaluate.aligned_ensemble_rows import MemberRows
 from fusebench.evaluate.aligned_ensemble_text import MemberText, TargetText
+from fusebench.evaluate.aligned_ensemble_tokens import GrowingText
 from fusebench.evaluate.aligned_ensemble_trees import grow
 from tests.align_helpers import byte_level, real_tokenizer, sentencepiece, unigram
 
@@ -180,9 +182,41 @@ def test_real_tokenizers_read_up_to_every_position_what_they_would_read_of_that_
     assert len(asked.row) > len(ids) * 0.8
     for column, sequence, position in zip(asked.column, asked.sequence, asked.position, strict=True):
         text = reading.text.encode()[: reading.ends[column]].decode()
-        alone, ends, _ = other.encode([text])[0]
-        assert asked.sequences[sequence][: position + 1].tolist() == [*other.first, *alone]
-        assert ends[-1] == reading.ends[column]
+        alone = other.tokens.encode([text])[0]
+        assert asked.sequences[sequence][: position + 1].tolist() == [*other.first, *alone.ids]
+        assert alone.ends[-1] == reading.ends[column]
+
+
+def check_growing(tokenizer, text):
+    growing = GrowingText(tokenizer)
+    assert growing.cuts
+    for upto in [*range(200, len(text), 97), len(text)]:
+        part = text[:upto]
+        with plain_text(tokenizer) as backend:
+            want = backend.encode(part, add_special_tokens=False).ids
+        found = growing.encode([part])[0]
+        assert found.ids.tolist() == want
+        if found.exact:
+            assert found.ends.tolist() == growing.bytes.exact_ends(found.ids, part).tolist()
+    return growing
+
+
+LONG = " ".join([MIXED, "the cat sat on the mat and then the dog was there", "a  b   c    d", "naïve café"] * 12)
+
+
+@pytest.mark.parametrize("name", [name for name in TOKENIZERS if name != "word_piece"])
+def test_a_text_read_in_pieces_has_the_tokens_of_the_whole(name):
+    assert len(check_growing(TOKENIZERS[name], LONG).memory) > 3
+
+
+@pytest.mark.parametrize("name", ["llama2", "mistral7b", "neox20b"])
+def test_real_tokenizers_read_a_text_in_pieces_as_they_read_it_whole(name):
+    assert len(check_growing(real_tokenizer(name), LONG).memory) > 3
+
+
+def test_a_tokenizer_whose_tokens_go_over_words_reads_texts_whole():
+    backend = Tokenizer(models.BPE({"a": 0, " ": 1, "a ": 2, "b": 3}, [("a", " ")]))
+    assert not GrowingText(PreTrainedTokenizerFast(tokenizer_object=backend)).cuts
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=12), st.integers(4, 40))

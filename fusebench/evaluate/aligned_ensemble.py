@@ -88,7 +88,7 @@ class _Member:
         self.places = torch.stack([self._places(found) for found in maps]).to(model.device)
         self.text = MemberText(tokenizer, context_of(model))
         self.rows = MemberRows(model)
-        self.ends = TokenEnds(self.text.bytes.table, spell(tokenizer).special, model.device)
+        self.ends = TokenEnds(self.text.tokens.bytes.table, spell(tokenizer).special, model.device)
 
     def _places(self, found: ndarray) -> Int[Tensor, " member_vocab"]:
         """Return the target id of each of the model's ids; `width` stands for none."""

@@ -10,7 +10,8 @@ from numpy import ndarray
 
 from fusebench.align.sequence import offset
 from fusebench.align.spelling import backend_of, spell
-from fusebench.corpus.tokenize import TokenBytes, offset_ends, plain_text, template
+from fusebench.corpus.tokenize import TokenBytes, template
+from fusebench.evaluate.aligned_ensemble_tokens import GrowingText
 
 PROBE = "The quick (brown) fox: naïve,  12 + 345 = 357.\n\tif x == 'y':  return [z]\n"
 
@@ -142,25 +143,9 @@ class MemberText:
     """
 
     def __init__(self, tokenizer: Any, context: int) -> None:
-        self.tokenizer, self.context = tokenizer, context
-        self.bytes = TokenBytes(backend_of(tokenizer))
+        self.context = context
+        self.tokens = GrowingText(tokenizer)
         self.first: Int32[ndarray, " token"] = np.asarray(template(tokenizer)[0], dtype=np.int32)
-
-    def encode(self, texts: Sequence[str]) -> list[tuple[Int32[ndarray, " token"], Int64[ndarray, " token"], bool]]:
-        """Return the tokens of each text, without special ones, the byte at which each ends, and if that is exact."""
-        found = []
-        with plain_text(self.tokenizer) as backend:
-            for text, fast in zip(texts, backend.encode_batch_fast(list(texts), add_special_tokens=False), strict=True):
-                ids = np.asarray(fast.ids, dtype=np.int32)
-                ends = self.bytes.exact_ends(ids, text)
-                exact = ends is not None
-                if ends is None:
-                    # The fast encoding keeps no offsets.
-                    slow = backend.encode(text, add_special_tokens=False)
-                    ids = np.asarray(slow.ids, dtype=np.int32)
-                    ends = offset_ends(ids, np.asarray(slow.offsets, dtype=np.int64), text, self.bytes.lengths)
-                found.append((ids, np.asarray(ends, dtype=np.int64), exact))
-        return found
 
     def ask(self, readings: Sequence[Reading], wanted: Sequence[Int64[ndarray, " place"]]) -> Asked:
         """Return the sequences whose rows stand for the target's rows.
@@ -176,42 +161,43 @@ class MemberText:
             wanted: the positions of each row.
         """
         plan = _Plan(self)
-        whole = self.encode([_upto(r, places) for r, places in zip(readings, wanted, strict=True)])
+        whole = self.tokens.encode([_upto(r, places) for r, places in zip(readings, wanted, strict=True)])
         main: list[tuple[list[int], list[int]]] = []
         open_ends: list[tuple[int, int, str]] = []
-        for row, (reading, places, (ids, ends, exact)) in enumerate(zip(readings, wanted, whole, strict=True)):
+        for row, (reading, places, text) in enumerate(zip(readings, wanted, whole, strict=True)):
             opening = places[reading.opening[places]]
             if len(self.first):
                 plan.add(row, opening, self.first, np.full(len(opening), len(self.first) - 1), opening=True)
             asked = places[~reading.opening[places] & (reading.ends[places] >= 0)]
             targets = reading.ends[asked]
-            every = np.ones(len(ids), dtype=bool)
-            found = offset(ends, every, targets, np.ones(len(targets), dtype=bool))
+            every = np.ones(len(text.ids), dtype=bool)
+            found = offset(text.ends, every, targets, np.ones(len(targets), dtype=bool))
             # Two tokens of the target may end at one byte; the text up to there is the same.
             same = np.flatnonzero(np.append(targets[1:] == targets[:-1], False))
             for place in same[::-1]:
                 found[place] = found[place + 1]
             data = reading.text.encode()
             prefixes = [data[:end].decode() for end in targets]
-            letter = np.fromiter((text[-1].isalpha() for text in prefixes), dtype=bool, count=len(asked))
+            letter = np.fromiter((prefix[-1].isalpha() for prefix in prefixes), dtype=bool, count=len(asked))
             # The whole text was tokenized up to its end and no further.
             last = targets == targets.max(initial=-1)
-            sure = (found >= 0) & (last | (letter & exact))
+            sure = (found >= 0) & (last | (letter & text.exact))
             main.append(([*asked[sure]], [*found[sure]]))
             open_ends += [(row, int(asked[n]), prefixes[n]) for n in np.flatnonzero(~sure)]
-        parts = self.encode([text for _, _, text in open_ends])
-        for (row, column, text), (ids, ends, _) in zip(open_ends, parts, strict=True):
+        parts = self.tokens.encode([prefix for _, _, prefix in open_ends])
+        for (row, column, prefix), part in zip(open_ends, parts, strict=True):
             # A tokenizer that drops the last bytes (a space at the end) has not read up to here.
-            if not len(ids) or ends[-1] != len(text.encode()):
+            size = len(part.ids)
+            if not size or part.ends[-1] != len(prefix.encode()):
                 continue
-            if np.array_equal(whole[row][0][: len(ids)], ids):
+            if np.array_equal(whole[row].ids[:size], part.ids):
                 main[row][0].append(column)
-                main[row][1].append(len(ids) - 1)
+                main[row][1].append(size - 1)
             else:
-                at = np.array([len(self.first) + len(ids) - 1])
-                plan.add(row, np.array([column]), np.concatenate([self.first, ids]), at)
+                at = np.array([len(self.first) + size - 1])
+                plan.add(row, np.array([column]), np.concatenate([self.first, part.ids]), at)
         for row, (columns, positions) in enumerate(main):
-            ids = np.concatenate([self.first, whole[row][0]])
+            ids = np.concatenate([self.first, whole[row].ids])
             plan.add(row, np.array(columns), ids, np.array(positions) + len(self.first))
         return plan.asked()
 
