@@ -3,10 +3,17 @@
 import pytest
 
 from fusebench.evaluate.sandbox import Program, available, gate, run_programs
-from fusebench.evaluate.sandbox.jail import Box
+from fusebench.evaluate.sandbox.box import Box
 from fusebench.evaluate.sandbox.probes import PROBES, run_probes, verdict_of
 
-pytestmark = pytest.mark.skipif(available() is not None, reason=f"no sandbox: {available()}")
+
+@pytest.fixture(autouse=True, params=["bubblewrap", pytest.param("podman", marks=pytest.mark.slow)])
+def sandbox(request, monkeypatch):
+    """Return the name of the sandbox under attack; every test is made for each that works here."""
+    monkeypatch.setenv("FUSEBENCH_SANDBOX", request.param)
+    if (reason := available()) is not None:
+        pytest.skip(f"no {request.param}: {reason}")
+    return request.param
 
 
 def through(box: Box) -> set[str]:
@@ -27,7 +34,9 @@ def test_all_fourteen_attacks_are_contained():
         pytest.param("host_processes", "background child", marks=pytest.mark.slow),
     ],
 )
-def test_a_weakened_sandbox_is_seen(weakness, seen_by):
+def test_a_weakened_sandbox_is_seen(sandbox, weakness, seen_by):
+    if (sandbox, weakness) == ("podman", "host_processes"):
+        pytest.skip("podman ends what a box leaves behind by its resource group too")
     assert seen_by in through(Box(**{weakness: True}))
 
 

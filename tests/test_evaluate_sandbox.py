@@ -26,6 +26,7 @@ def test_right_wrong_broken_and_endless_programs_are_told_apart(language):
 
 def test_without_bubblewrap_programs_are_unavailable_and_never_run(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("FUSEBENCH_SANDBOX", raising=False)
     assert "bwrap" in (available() or "") or "Linux" in (available() or "")
     witness = tmp_path / "ran"
     (outcome,) = run_programs([Program("python", f"open({str(witness)!r}, 'w')")])

@@ -16,8 +16,8 @@ from fusebench.errors import DataError
 from fusebench.pipeline.evaluate import named_files
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def byte_model(folder):
+    """Write a tiny model with a token a byte into `folder/model`, and return its path."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={t: n for n, t in enumerate(["<s>", *alphabet])}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -25,10 +25,15 @@ def model(tmp_path_factory):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<s>", pad_token="<s>")
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    folder = tmp_path_factory.mktemp("model")
+    folder = folder / "model"
     LlamaForCausalLM(LlamaConfig(vocab_size=257, max_position_embeddings=64, **shape)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return folder
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return byte_model(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Compiler caches filled once with library code of our own choosing, and read-only for the programs."""
 
 import os
-import shutil
 import subprocess
 import tempfile
 from functools import cache
@@ -22,9 +21,16 @@ def warm_cache(language: Language) -> Path | None:
     folder = Path(tempfile.gettempdir(), f"fusebench-{os.getuid()}-{language.name}-{stamp}")
     if _ours(folder):
         return folder
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}."))
-    source = Path(tempfile.mkdtemp())
     try:
+        return _fill(language, folder)
+    except OSError:
+        return None  # a full disk: programs are compiled without it, more slowly
+
+
+def _fill(language: Language, folder: Path) -> Path | None:
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory(prefix=f"{folder.name}.") as aside:
+        source, partial = Path(home), Path(aside, "cache")
+        partial.mkdir()
         (source / language.file).write_text(language.warm_source)
         environment = {"PATH": PATH, "HOME": str(source), language.cache: str(partial), **dict(language.environment)}
         made = subprocess.run(language.warm, cwd=source, env=environment, capture_output=True, check=False)
@@ -37,9 +43,6 @@ def warm_cache(language: Language) -> Path | None:
         except OSError:
             return folder if _ours(folder) else None  # another process was first
         return folder
-    finally:
-        shutil.rmtree(source, ignore_errors=True)
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _ours(folder: Path) -> bool:

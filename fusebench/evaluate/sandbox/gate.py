@@ -124,9 +124,19 @@ def _remembered(
         return None
     found = find()
     if found is None:
-        # Written aside and moved, so that no other process reads half of it.
-        handle, name = tempfile.mkstemp(prefix=f"{mark.name}.")
-        with os.fdopen(handle, "w") as file:
-            file.write(evidence())
-        Path(name).replace(mark)
+        _keep(mark, evidence())
     return found
+
+
+def _keep(mark: Path, text: str) -> None:
+    # Written aside and moved, so that no other process reads half of it.
+    try:
+        handle, name = tempfile.mkstemp(prefix=f"{mark.name}.")
+    except OSError:
+        return  # a full disk: the answer is right, but will be looked for again
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(name).replace(mark)
+    except OSError:
+        Path(name).unlink(missing_ok=True)

@@ -85,7 +85,10 @@ def run(
         if backend is None:
             return Ended(False, None, 0, "", "", reason, 0.0)
     began = time.monotonic()
-    with backend.box(steps, files, box or Box()) as running:
-        killed, out, err = watch(running, widest(steps), began)
-        started, code, step = running.outcome()
+    try:
+        with backend.box(steps, files, box or Box()) as running:
+            killed, out, err = watch(running, widest(steps), began)
+            started, code, step = running.outcome()
+    except OSError as error:  # no room, no processes, no descriptors left: this machine's trouble, not the program's
+        return Ended(False, None, 0, "", "", f"{backend.name}: {error}", time.monotonic() - began)
     return Ended(started, None if killed else code, step, killed, out, err, time.monotonic() - began)

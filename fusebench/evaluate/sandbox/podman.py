@@ -294,7 +294,8 @@ def _skeleton(box: Box) -> Path:
         try:
             partial.rename(folder)
         except OSError:
-            assert _ours(folder), f"{folder} is another user's"  # another process of ours was first
+            if not _ours(folder):  # else another process of ours was first
+                raise
         return folder
     finally:
         shutil.rmtree(partial, ignore_errors=True)

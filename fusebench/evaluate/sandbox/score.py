@@ -1,7 +1,9 @@
 """Programs and their outcomes: run in parallel, identical ones once, the machine's own failures told apart."""
 
+import errno
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -87,13 +89,20 @@ def run_programs(
 
 
 def run_one(program: Program, limits: Limits = RUN) -> Outcome:
-    """Return the outcome of one program; a sandbox that fails to start is tried again."""
+    """Return the outcome of one program; where sandbox or compiler found no room, or broke, it is tried again."""
     language = find_language(program.language)
-    for _ in range(TRIES):
+    for number in range(TRIES):
+        time.sleep(0.3 * number)  # what is short now may be free in a moment
         ended = run(language.steps(limits), {language.file: program.source.encode()}, language.box())
-        if ended.started and (ended.exit_code is not None or ended.killed):
+        if ended.started and (ended.exit_code is not None or ended.killed) and not _no_room(language, ended):
             return Outcome(verdict(language, ended, limits), ended.exit_code, ended.stdout, ended.stderr, ended.wall)
     return Outcome("error", None, ended.stdout, ended.stderr, ended.wall)
+
+
+def _no_room(language: Language, ended: Ended) -> bool:
+    # A compiler writes where we let it; that it found no room is no fault of the program.
+    compiling = bool(language.compile) and ended.step == 0 and ended.exit_code != 0
+    return compiling and os.strerror(errno.ENOSPC) in ended.stderr + ended.stdout
 
 
 def verdict(language: Language, ended: Ended, limits: Limits = RUN) -> str:
