@@ -57,6 +57,11 @@ def test_any_lm_eval_task_or_group_is_a_suite():
     assert find_suite("mine", ["arc_easy", "boolq"]).family == "commonsense"
 
 
+def test_a_task_of_the_project_alone_is_a_suite_of_its_family():
+    suite = find_suite("multipl_e_py")
+    assert (suite.family, suite.kind, suite.tasks) == ("multipl_e", "program", ("multipl_e_py",))
+
+
 def test_boolq_is_scored_by_accuracy_and_its_neighbours_by_normalised_accuracy():
     suite = SUITES["commonsense"]
     assert metric_of(suite, "boolq", ["acc"]) == "acc"

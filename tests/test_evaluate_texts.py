@@ -16,7 +16,7 @@ from fusebench.errors import DataError
 from fusebench.pipeline.evaluate import named_files
 
 
-def byte_model(folder):
+def byte_model(folder, positions=64):
     """Write a tiny model with a token a byte into `folder/model`, and return its path."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={t: n for n, t in enumerate(["<s>", *alphabet])}, merges=[]))
@@ -26,7 +26,7 @@ def byte_model(folder):
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     folder = folder / "model"
-    LlamaForCausalLM(LlamaConfig(vocab_size=257, max_position_embeddings=64, **shape)).save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(vocab_size=257, max_position_embeddings=positions, **shape)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 

@@ -107,6 +107,8 @@ def find_suite(name: str, tasks: Sequence[str] | None = None) -> Suite:
             return known
         if _is_lm_eval_task(name):
             return Suite(name, name, name, (name,), "mixed")
+        if any(name in suite.tasks for suite in SUITES.values()):  # the project's own, such as multipl_e_py
+            return Suite(name, _family([name]), name, (name,), _kind([name]))
         raise DataError(
             f"unknown suite `{name}`", why="no suite and no lm-eval task has that name", fix=suggest(name, SUITES)
         )
