@@ -41,7 +41,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
-	$(BIN)/python -m bench $(if $(LARGE),--large $(LARGE))
+	$(BIN)/python -m bench $(if $(LARGE),--large $(LARGE)) $(if $(MODEL),--model $(MODEL))
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

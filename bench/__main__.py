@@ -10,10 +10,9 @@ import numba
 import numpy as np
 import rapidfuzz
 
-from bench import alignment
+from bench import alignment, evaluation
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTIONS = (alignment.section,)
 
 
 def machine() -> str:
@@ -34,11 +33,12 @@ def main() -> None:
     parser.add_argument(
         "--large", type=Path, metavar="FILE", help="a tokenizer.json of about 150,000 tokens, as source"
     )
+    parser.add_argument("--model", type=Path, metavar="DIR", help="a model for evaluation, instead of random weights")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md")
     given = parser.parse_args()
     if not (given.tokenizers / "llama2").is_dir():
         sys.exit(f"no tokenizers at `{given.tokenizers}`: give --tokenizers DIR with llama2/ and neox20b/")
-    parts = [section(given.tokenizers, given.large) for section in SECTIONS]
+    parts = [alignment.section(given.tokenizers, given.large), evaluation.section(given.tokenizers, given.model)]
     head = (
         "# Benchmarks\n\n"
         f"Written by `make bench` on {date.today().isoformat()}. Machine: {machine()}.\n"

@@ -15,7 +15,7 @@ from fusebench.evaluate import SuiteRun, evaluate_candidate, find_suite
 from fusebench.evaluate.aligned_ensemble import AlignedEnsemble, ensemble_of
 from fusebench.evaluate.ensemble import Ensemble
 from fusebench.evaluate.forward import Piece, score_plainly
-from fusebench.evaluate.generate import ModelStepper, Stops, generate
+from fusebench.evaluate.generate import JoiningStepper, ModelStepper, Stops, generate
 from tests.align_helpers import byte_level, sentencepiece, unigram
 
 WORDS = [
@@ -173,8 +173,9 @@ def test_only_the_places_asked_for_are_returned(make, words):
     assert torch.allclose(ensemble(ids, logits_to_keep=torch.tensor([3, 5])).logits, whole[:, [3, 5]], atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [None, 2])
 @pytest.mark.parametrize("names", [("bytes", "merged"), ("merged", "pieces", "bytes")], ids="-".join)
-def test_generation_follows_the_rows_of_the_forward_pass(make, words, names):
+def test_generation_follows_the_rows_of_the_forward_pass(make, words, names, rows):
     ensemble, tokenizer = make(*names), words[names[0]]
     prompts = [tokenizer(t)["input_ids"] for t in TEXTS]
     settings = {
@@ -183,12 +184,29 @@ def test_generation_follows_the_rows_of_the_forward_pass(make, words, names):
         "pad_id": 0,
         "max_new": 8,
     }
-    got = generate(ensemble.stepper(), prompts, end_ids=[], device=torch.device("cpu"), **settings)
+    got = generate(ensemble.stepper(), prompts, end_ids=[], device=torch.device("cpu"), rows=rows, **settings)
     for prompt, text in zip(prompts, got, strict=True):
         ids = list(prompt)
         for _ in range(8):
             ids.append(int(chances(ensemble, ids)[-1].argmax()))
         assert settings["stops"].text(ids[len(prompt) :]) == text
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_rows_that_join_a_batch_get_what_they_get_alone(make, models, words, same):
+    ensemble = Ensemble([models["bytes"], tiny(len(words["bytes"]), 9)]) if same else make("bytes", "merged")
+    stepper, alone = ensemble.stepper(), ensemble.stepper()
+    assert isinstance(stepper, JoiningStepper)
+    first, second = (torch.tensor([words["bytes"](t)["input_ids"]]) for t in ("the cat sat on", "a dog"))
+    stepper.join(first, torch.ones_like(first), 1)
+    stepper.step(torch.tensor([70]))
+    want = alone.begin(second, torch.ones_like(second))
+    assert torch.allclose(stepper.join(second, torch.ones_like(second), 1), want, atol=1e-4)
+    for token in (71, 200):
+        got = stepper.step(torch.tensor([90, token]))
+        assert torch.allclose(got[1:], alone.step(torch.tensor([token])), atol=1e-4)
+    stepper.keep(torch.tensor([1]))
+    assert torch.allclose(stepper.step(torch.tensor([72])), alone.step(torch.tensor([72])), atol=1e-4)
 
 
 def test_rows_that_leave_a_batch_change_nothing_for_the_others(make, words):

@@ -44,7 +44,7 @@ class PrefixCache:
         self.room = mask.shape[1] + ROOM
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
-        self._allowed: dict[int, Tensor | None] = {}
+        self._seen: dict[tuple[int, int | None], Tensor | None] = {}
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the columns seen so far, padding and the longest prefix included."""
@@ -70,7 +70,7 @@ class PrefixCache:
 
     def advance(self, tokens: int) -> None:
         """Count the tokens of a forward pass that is over."""
-        self._allowed = {}
+        self._seen = {}
         self.used += tokens
         if self.used == self.room:
             self.room *= 2
@@ -113,32 +113,32 @@ class PrefixCache:
             elif segment.rows:
                 found.append(segment)
         self.segments = found
-        self._allowed = {}
+        self._seen = {}
 
     def _prefix_lengths(self) -> Int[Tensor, " row"]:
         lengths = torch.tensor([segment.length for segment in self.segments])
         counts = torch.tensor([segment.rows for segment in self.segments])
         return lengths.repeat_interleave(counts).to(self.padding.device)
 
-    def allowed(self, queries: int) -> Bool[Tensor, "row query key"] | None:
-        """Return which own keys a row's query may see; None where it may see all. All layers ask the same."""
-        if queries not in self._allowed:
-            self._allowed = {queries: self._find_allowed(queries)}
-        return self._allowed[queries]
+    def seen(self, number: int, queries: int, window: int | None) -> Bool[Tensor, "row query key"] | None:
+        """Return which keys, prefix first, the rows of a segment may see; None where all. Layers ask the same."""
+        if (number, window) not in self._seen:
+            self._seen[number, window] = self._find_seen(number, queries, window)
+        return self._seen[number, window]
 
-    def _find_allowed(self, queries: int) -> Tensor | None:
-        if queries == 1 and not bool(self.padding.any()):
+    def _find_seen(self, number: int, queries: int, window: int | None) -> Tensor | None:
+        begin = sum(segment.rows for segment in self.segments[:number])
+        segment = self.segments[number]
+        padding = self.padding[begin : begin + segment.rows, None]
+        end = self.used + queries
+        windowed = window is not None and segment.length + end > window
+        if queries == 1 and not windowed and not bool(padding.any()):
             return None
-        column = torch.arange(self.used + queries, device=self.padding.device)
-        inside = column[None, :] >= self.padding[:, None]
-        return inside[:, None, :] & (column[None, :] <= column[self.used :, None])[None]
-
-    def within(self, queries: int, window: int | None) -> Bool[Tensor, "row query key"] | None:
-        """Return which keys are in a query's sliding window, the longest prefix first; None where all are."""
-        longest = max(segment.length for segment in self.segments)
-        if window is None or longest + self.used + queries <= window:
-            return None
-        column = torch.arange(self.used + queries, device=self.padding.device)
-        own = self._prefix_lengths()[:, None] + column[None, :] - self.padding[:, None]
-        before = torch.arange(longest, device=own.device).expand(len(own), -1)
-        return own[:, self.used :, None] - torch.cat([before, own], 1)[:, None, :] < window
+        column = torch.arange(end, device=padding.device)
+        own = (column >= padding)[:, None, :] & (column <= column[self.used :, None])
+        seen = torch.cat([own.new_ones(*own.shape[:2], segment.length), own], 2)
+        if window is not None and windowed:
+            place = segment.length + column - padding
+            before = torch.arange(segment.length, device=padding.device).expand(segment.rows, -1)
+            seen &= place[:, self.used :, None] - torch.cat([before, place], 1)[:, None, :] < window
+        return seen

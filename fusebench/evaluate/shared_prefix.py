@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from fusebench.evaluate.forward import CausalModel, accepts, agree
 from fusebench.evaluate.generate import ModelStepper, Stepper
@@ -57,23 +58,16 @@ def attend(
     cache = _active.get()
     rows, heads, queries, size = query.shape
     scaled = query * (size**-0.5 if scaling is None else scaling)
-    allowed, within = cache.allowed(queries), cache.within(queries, sliding_window)
-    longest = max(segment.length for segment in cache.segments)
     out = query.new_empty(rows, queries, heads, value.shape[3])
     end = 0
-    for segment in cache.segments:
+    for number, segment in enumerate(cache.segments):
         begin, end = end, end + segment.rows
         prefix = segment.layers[module.layer_idx] if segment.layers else None
+        seen = cache.seen(number, queries, sliding_window)
         at_once = max(1, SCORES_AT_ONCE // (heads * queries * (segment.length + key.shape[2])))
         for at in range(begin, end, at_once):
             part = slice(at, min(at + at_once, end))
-            mask = None if allowed is None else allowed[part]
-            if mask is not None or within is not None:
-                mask = query.new_ones(part.stop - at, queries, key.shape[2], dtype=torch.bool) if mask is None else mask
-                mask = torch.cat([mask.new_ones(*mask.shape[:2], segment.length), mask], 2)
-            if mask is not None and within is not None:
-                seen = within[part]
-                mask = mask & torch.cat([seen[:, :, : segment.length], seen[:, :, longest:]], 2)
+            mask = None if seen is None else seen[at - begin : part.stop - begin]
             out[part] = _attend(scaled[part], key[part], value[part], prefix, mask, softcap).transpose(1, 2)
     return out, None
 
@@ -91,6 +85,10 @@ def _attend(
     groups = key.shape[1]
     shared = heads // groups
     grouped = query.reshape(rows, groups, shared * queries, size)
+    if prefix is None and softcap is None and queries == 1:
+        mask = None if allowed is None else allowed[:, None]
+        alone = scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=1.0)
+        return alone.reshape(rows, heads, queries, -1)
     scores = grouped @ key.transpose(2, 3)
     if prefix is not None:
         together = grouped.transpose(0, 1).reshape(groups, rows * shared * queries, size)
