@@ -180,7 +180,7 @@ class AlignedEnsemble(Ensemble):
         """Return the ensemble as a batch on its way, for generation."""
         from fusebench.evaluate.aligned_ensemble_stepper import AlignedStepper
 
-        return AlignedStepper(self)
+        return AlignedStepper.of(self)
 
     @torch.no_grad()
     def forward(
@@ -205,7 +205,7 @@ class AlignedEnsemble(Ensemble):
         real = np.ones(tuple(input_ids.shape), dtype=bool)
         if attention_mask is not None:
             real = attention_mask.cpu().numpy() > 0
-        first = logits_at(self._members[0], input_ids, kept, attention_mask)
+        first = logits_at(self.target, input_ids, kept, attention_mask)
         votes = Votes(first.flatten(0, 1))
         ids = input_ids.cpu().numpy()
         slot = np.full(size, -1, dtype=np.int64)

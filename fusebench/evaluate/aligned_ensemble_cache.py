@@ -35,13 +35,32 @@ class MemberCache:
         self.plain = _keeps_keys(model)
         self.cached: list[Int32[ndarray, " token"]] = []
         self.cache: Any = None
+        self.width = 0
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows alone."""
-        if self.cached:
-            self.cached = [self.cached[int(row)] for row in rows]
+        self.cached = [self.cached[int(row)] for row in rows]
+        if not len(rows):
+            self.cache = None
         if self.cache is not None:
             self.cache.batch_select_indices(rows)
+
+    def join(self, other: "MemberCache") -> None:
+        """Take in the rows of another cache of the same model, behind the own ones."""
+        assert other.model is self.model, "two models"
+        if self.cache is not None and other.cache is not None:
+            width = max(self.width, other.width)
+            for own, new in zip(self._layers(), other._layers(), strict=True):
+                for name in ("keys", "values"):
+                    parts = [
+                        torch.nn.functional.pad(getattr(layer, name), (0, 0, width - columns, 0))
+                        for layer, columns in ((own, self.width), (new, other.width))
+                    ]
+                    setattr(own, name, torch.cat(parts))
+            self.width = width
+        elif not self.cached:
+            self.cache, self.width = other.cache, other.width
+        self.cached += other.cached
 
     @torch.no_grad()
     def read(self, sequences: Sequence[Int32[ndarray, " token"]]) -> Float[Tensor, "row two vocab"]:
@@ -76,7 +95,7 @@ class MemberCache:
             use_cache=self.plain,
             **extra,
         )
-        self.cached = list(sequences)
+        self.cached, self.width = list(sequences), past + fed
         logits: Tensor = out.logits[:, -FED:].float()
         return logits if logits.shape[1] == FED else torch.cat([logits, logits], 1)
 
@@ -90,8 +109,7 @@ class MemberCache:
             self.cache = DynamicCache() if self.plain else None
             return 0
         before = np.array([len(own) for own in self.cached])
-        width = int(before.max())
-        shift = (width - before) - (past - kept)
+        shift = (self.width - before) - (past - kept)
         if (shift == shift[0]).all() and shift[0] >= 0:
             part = slice(int(shift[0]), int(shift[0]) + past)
             for layer in self._layers():

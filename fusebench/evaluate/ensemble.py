@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fusebench.errors import ModelError
 from fusebench.evaluate.forward import CausalModel, accepts, vocabulary_of
-from fusebench.evaluate.generate import ModelStepper, Stepper
+from fusebench.evaluate.generate import JoiningStepper, Stepper
+from fusebench.evaluate.shared_prefix import stepper_of
 
 
 def average(logits: Sequence[Float[Tensor, "*place vocab"]]) -> Float[Tensor, "*place vocab"]:
@@ -62,9 +63,14 @@ class Ensemble(torch.nn.Module):
         """Return the first model's number type."""
         return next(self.parameters()).dtype
 
+    @property
+    def target(self) -> Any:
+        """Return the first model, whose tokens are the ensemble's."""
+        return self._members[0]
+
     def stepper(self) -> Stepper:
         """Return the ensemble as a batch on its way, for generation."""
-        return EnsembleStepper(self._members)
+        return EnsembleStepper.of(self._members)
 
     def tie_weights(self) -> None:
         """Do nothing: the members have tied their own."""
@@ -115,8 +121,15 @@ def logits_at(
 class EnsembleStepper:
     """Several models, each with its own cache, that choose one next token together."""
 
-    def __init__(self, models: Sequence[CausalModel]) -> None:
-        self.members = [ModelStepper(model) for model in models]
+    def __init__(self, members: Sequence[Stepper]) -> None:
+        self.members = members
+
+    @classmethod
+    def of(cls, models: Sequence[CausalModel]) -> "EnsembleStepper":
+        """Return a stepper of models; rows may join where every model lets them."""
+        members = [stepper_of(model) for model in models]
+        joins = all(isinstance(member, JoiningStepper) for member in members)
+        return (JoiningEnsembleStepper if joins else cls)(members)
 
     def begin(self, ids: Int[Tensor, "row token"], mask: Int[Tensor, "row token"]) -> Float[Tensor, "row vocab"]:
         """Return the averaged logits after left-padded prompts."""
@@ -130,3 +143,17 @@ class EnsembleStepper:
         """Go on with these rows alone."""
         for member in self.members:
             member.keep(rows)
+
+
+class JoiningEnsembleStepper(EnsembleStepper):
+    """The same, where new rows may come in while others are on their way."""
+
+    def join(
+        self, ids: Int[Tensor, "row token"], mask: Int[Tensor, "row token"], common: int
+    ) -> Float[Tensor, "row vocab"]:
+        """Return the logits after left-padded prompts, which become the last rows; `common` first tokens are shared."""
+        found = []
+        for member in self.members:
+            assert isinstance(member, JoiningStepper)
+            found.append(member.join(ids, mask, common))
+        return average(found)
