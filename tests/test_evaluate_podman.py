@@ -218,3 +218,12 @@ def test_probes_are_run_for_each_sandbox_and_each_way_of_it(fake, monkeypatch, t
     assert gate.sandbox_holds() is None
     gate._holds.cache_clear()
     assert attacked == ["podman 9.9.9", "podman 9.9.9, no resource groups"]
+
+
+def test_a_root_folder_that_was_tidied_away_in_part_is_made_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = podman._skeleton(Box())
+    (made / "root" / "usr").rmdir()
+    assert podman._skeleton(Box()) == made
+    assert (made / "root" / "usr").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == [made.name]

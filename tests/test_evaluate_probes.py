@@ -1,5 +1,9 @@
 """The attacks on the sandbox, and what an attack that succeeds does to scoring."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from fusebench.evaluate.sandbox import Program, available, gate, run_programs
@@ -31,13 +35,20 @@ def test_all_fourteen_attacks_are_contained():
     [
         ("network", "network"),
         ("host_files", "read secrets"),
+        ("host_files", "another sample's files"),
         pytest.param("host_processes", "background child", marks=pytest.mark.slow),
     ],
 )
-def test_a_weakened_sandbox_is_seen(sandbox, weakness, seen_by):
+def test_a_weakened_sandbox_is_seen(sandbox, monkeypatch, weakness, seen_by):
+    folder = Path(tempfile.mkdtemp())  # what an attack leaves in the folder of temporary files goes with it
+    folder.chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     if (sandbox, weakness) == ("podman", "host_processes"):
         pytest.skip("podman ends what a box leaves behind by its resource group too")
-    assert seen_by in through(Box(**{weakness: True}))
+    try:
+        assert seen_by in through(Box(**{weakness: True}))
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_an_attack_that_succeeds_blocks_scoring(monkeypatch):

@@ -58,7 +58,8 @@ def _programs() -> list[Finding]:
         version = language.version()
         state = "ok" if version else "missing"
         fix = "" if version else f"sudo apt-get install {language.package}"
-        found.append(Finding(state, f"programs in {language.title}", version or "no toolchain", fix))
+        what = f"{version} (package {language.package})" if version else "no toolchain"
+        found.append(Finding(state, f"programs in {language.title}", what, fix))
     return found
 
 

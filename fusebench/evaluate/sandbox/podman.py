@@ -270,8 +270,11 @@ def _skeleton(box: Box) -> Path:
     shown = tempfile.gettempdir() if box.host_files else "/tmp"  # noqa: S108 - in the box
     key = hashlib.sha256(repr((profile, places, box.links(), shown, "1")).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir(), f"fusebench-{os.getuid()}-podman-{key}")
+    needed = [folder / "root" / path.lstrip("/") for path, _ in places] + [folder / "root/box", folder / "root/proc"]
     if _ours(folder):
-        return folder
+        if all(place.exists() for place in needed):
+            return folder
+        shutil.rmtree(folder)  # something has tidied parts of it away
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}."))
     try:
         root = partial / "root"

@@ -32,14 +32,16 @@ class Probe:
         attack: what it tries, for people.
         source: the program; `HOST` is a folder of the host with a file `secret`, `TOKEN` marks what the probe
             leaves behind, `SECRET` stands in our own environment, `PORT` listens on the host's loopback, `OUTSIDE`
-            is a process of the host.
+            is a process of the host, `HOME` is our own home folder.
         limits: of the program.
+        beside: another program, in a box of its own, that runs all the while.
     """
 
     name: str
     attack: str
     source: str
     limits: Limits = LIMITS
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ PROBES = (
         "read secrets",
         "read /etc/shadow, the home folder and a file of the host",
         _tries(
-            "for path in ('/etc/shadow', '/root', '/home', HOST + '/secret'):\n"
+            "for path in ('/etc/shadow', '/root', '/home', HOME, HOST + '/secret'):\n"
             "    try:\n"
             "        got = os.listdir(path) if os.path.isdir(path) else open(path).read()\n"
             "        print('ESCAPED' if got else 'empty', path)\n"
@@ -196,11 +198,19 @@ PROBES = (
     ),
     Probe(
         "another sample's files",
-        "read what other programs have written",
+        "read what another program is writing",
         _tries(
+            "import time\n"
+            "time.sleep(0.5)\n"
             "found = [os.path.join(a, f) for top in ('/tmp', '/box', '/dev/shm', '/var/tmp', HOST)"
             " for a, _, files in os.walk(top) for f in files]\n"
             "print([f for f in found if not f.endswith('main.py')] and 'ESCAPED' or 'nothing there')"
+        ),
+        beside=_tries(
+            "import time\n"
+            "for folder in ('/tmp', '/box', '/dev/shm'):\n"
+            "    open(folder + '/sample', 'w').write('x')\n"
+            "time.sleep(1.5)"
         ),
     ),
     Probe(
@@ -257,11 +267,15 @@ def _run_probe(probe: Probe, box: Box, secret: str) -> ProbeResult:
         (folder / "secret").write_text(token)
         (folder / "secret").chmod(0o644)
         words = {"HOST": name, "TOKEN": token, "SECRET": secret, "PORT": server.getsockname()[1], "OUTSIDE": victim.pid}
+        words["HOME"] = str(Path.home()) if len(Path.home().parts) > 1 else "/root"
         head = "".join(f"{key} = {value!r}\n" for key, value in words.items())
         whole = replace(box, readonly=(*PYTHON.box().readonly, *box.readonly))
         try:
             (step,) = PYTHON.steps(probe.limits)
-            ended = run([step], {"main.py": (head + probe.source).encode()}, whole)
+            with ThreadPoolExecutor(1) as pool:
+                if probe.beside:
+                    pool.submit(run, [step], {"main.py": (head + probe.beside).encode()}, whole)
+                ended = run([step], {"main.py": (head + probe.source).encode()}, whole)
             alive = victim.poll() is None
         finally:
             victim.kill()
