@@ -10,6 +10,21 @@ import typer
 
 from fusebench import __version__
 from fusebench.errors import FusebenchError, InputError, suggest
+from fusebench.options import (
+    DataRoot,
+    Json,
+    ModelRoot,
+    PerSuite,
+    Profile,
+    Quiet,
+    RecipeName,
+    ReportDir,
+    RunDir,
+    Seed,
+    Sets,
+    Texts,
+    per_suite,
+)
 from fusebench.show import Screen
 
 app = typer.Typer(
@@ -19,42 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-RunDir = Annotated[
-    Path | None, typer.Option("--run-dir", help="Where stages are kept. Default: runs/NAME.", show_default=False)
-]
-ReportDir = Annotated[
-    Path | None,
-    typer.Option("--report-dir", help="Where the report is put. Default: reports/NAME.", show_default=False),
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change one key of the recipe: dotted.key=value. May be given often.", metavar="K=V"),
-]
-Profile = Annotated[str | None, typer.Option("--profile", help="A profile of the recipe, such as smoke.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Use this seed instead of the recipe's.")]
-ModelRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--model-root",
-        envvar="FUSEBENCH_MODELS",
-        help="A folder of models laid out by hub id, looked up before the hub.",
-    ),
-]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option("--data-root", envvar="FUSEBENCH_DATA", help="A folder of evaluation data, instead of the hub."),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress goes to the log alone.")]
-RecipeName = Annotated[
-    str, typer.Argument(help="A built-in recipe (quickstart, pocket, paper, domains) or a YAML file.")
-]
-Texts = Annotated[
-    list[Path] | None,
-    typer.Option("--corpus", help="Train on this text file instead of the recipe's corpus; may be given often."),
-]
 
 
 def _version(value: bool) -> None:
@@ -168,8 +147,13 @@ def evaluate(
         list[str],
         typer.Option("--suite", help="A suite (bbh, commonsense, multipl_e, perplexity) or an lm-eval task name."),
     ],
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Items per task, from the start.")] = None,
-    shots: Annotated[int | None, typer.Option("--shots", min=0, help="Few-shot examples.")] = None,
+    limit: Annotated[
+        PerSuite,
+        typer.Option("--limit", help="Items per task, from the start; SUITE=N for one suite.", metavar="[SUITE=]N"),
+    ] = None,
+    shots: Annotated[
+        PerSuite, typer.Option("--shots", help="Few-shot examples; SUITE=N for one suite.", metavar="[SUITE=]N")
+    ] = None,
     texts: Annotated[
         list[str] | None,
         typer.Option(
@@ -195,7 +179,9 @@ def evaluate(
     """Evaluate models on suites; samples are kept, so the same call again costs nothing."""
     from fusebench.recipe import EvaluateSection, SuiteSection
 
-    chosen = [SuiteSection(name=name, limit=limit, shots=shots) for name in suites]
+    limits = per_suite("--limit", limit, suites, least=1)
+    examples = per_suite("--shots", shots, suites, least=0)
+    chosen = [SuiteSection(name=name, limit=limits[name], shots=examples[name]) for name in suites]
     section = EvaluateSection(suites=chosen, batch_size=batch_size, max_length=max_length)
     with Screen(quiet=quiet or as_json) as screen:
         from fusebench import pipeline

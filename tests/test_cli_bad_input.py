@@ -149,3 +149,16 @@ def test_nothing_is_written_where_the_recipe_is_wrong(command, tmp_path):
     raw["surplus"] = 1
     command("ablate", write(tmp_path, raw))
     assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["recipe.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        (("--limit", "0"), ("`--limit 0`", "at least 1", "`--limit SUITE=10`")),
+        (("--limit", "bbh=few"), ("`--limit bbh=few`", "whole number")),
+        (("--shots", "bhb=3"), ("`--shots bhb=3`", "suite `bhb` is not evaluated", "did you mean `bbh`?")),
+    ],
+    ids=["zero", "a word", "another suite"],
+)
+def test_a_number_for_suites_that_cannot_be_one_is_named(command, given, parts):
+    explains(command("eval", "model", "--suite", "bbh", *given), *parts)
