@@ -102,8 +102,8 @@ def test_rows_at_any_places_are_those_of_single_sequences(kind):
     sequences = [random.integers(2, V, n).astype(np.int32) for n in (12, 1, 5, 30)]
     sequence, position = np.array([0, 0, 1, 2, 3, 3, 3]), np.array([11, 4, 0, 2, 29, 0, 7])
     seen = []
-    for own, logits in MemberRows(model).rows(sequences, sequence, position):
-        for asked, found in zip(own, logits.log_softmax(2), strict=True):
+    for own, logits, places in MemberRows(model).rows(sequences, sequence, position):
+        for asked, found in zip(own, logits.log_softmax(1)[places], strict=True):
             want = plain(model, sequences[sequence[asked]])
             at = position[asked]
             assert torch.allclose(found[1], want[at], atol=1e-4)
@@ -119,8 +119,9 @@ def test_the_chance_that_a_token_is_whole_counts_every_longer_one(table, data):
     special = np.array(data.draw(st.lists(st.booleans(), min_size=len(table), max_size=len(table))))
     token = data.draw(st.integers(0, len(table) - 1))
     logits = torch.randn(1, len(table), generator=torch.Generator().manual_seed(len(table)))
-    found = TokenEnds(table, special, torch.device("cpu")).chance(logits, torch.tensor([token]))
     p = logits[0].softmax(0)
+    ends = TokenEnds(table, special, torch.device("cpu"))
+    found = ends.chance(p[None], torch.tensor([0]), torch.tensor([token]))
     own = b"" if special[token] else table[token]
     longer = [
         n for n, other in enumerate(table) if own and not special[n] and other.startswith(own) and len(other) > len(own)

@@ -97,19 +97,22 @@ class _Member:
         places[:size] = np.where((found[:size] >= 0) & (found[:size] < self.width), found[:size], self.width)
         return torch.from_numpy(places)
 
-    def carry(self, logits: Float[Tensor, "row member_vocab"], opening: Tensor | None = None) -> Float[Tensor, "row v"]:
+    def carry(
+        self, chances: Float[Tensor, "row member_vocab"], opening: Bool[Tensor, " row"] | None = None
+    ) -> Float[Tensor, "row vocab_and_lost"]:
         """Return the member's probabilities over the target's ids, and last the sum of what goes nowhere."""
-        every = self.places[0].expand(len(logits), -1)
+        every = self.places[0].expand(len(chances), -1)
         places = every if opening is None else self.places[opening.to(torch.long)]
-        found = torch.zeros(len(logits), self.width + 1, device=logits.device)
-        return found.scatter_add_(1, places, logits.float().softmax(-1))
+        found = torch.zeros(len(chances), self.width + 1, device=chances.device)
+        return found.scatter_add_(1, places, chances)
 
     def vote(
         self,
         votes: Votes,
         asked: Asked,
         own: Int64[ndarray, " some"],
-        logits: Float[Tensor, "some two vocab"],
+        logits: Float[Tensor, "place member_vocab"],
+        places: Int64[ndarray, "some two"],
         rows: Int64[ndarray, " some"],
     ) -> None:
         """Add rows to the votes.
@@ -118,22 +121,22 @@ class _Member:
             votes: of the ensemble.
             asked: all that the member was asked.
             own: which of it.
-            logits: after the token before and after the token itself.
-            rows: their places in `votes`.
+            logits: of the member.
+            places: where among them are those after the token before, and those after the token itself.
+            rows: places in `votes`.
         """
-        device, place = logits.device, asked.position[own]
-        sequence = [asked.sequences[n] for n in asked.sequence[own]]
-        tokens = np.fromiter((ids[at] for ids, at in zip(sequence, place, strict=True)), np.int64, len(own))
+        device, target = logits.device, votes.own.device
+        chances = logits.float().softmax(1)
+        at = asked.position[own]
+        tokens = np.fromiter((asked.sequences[n][p] for n, p in zip(asked.sequence[own], at, strict=True)), np.int64)
         # Nothing was said before the first token of a text that has no token in front.
-        told = ~asked.opening[own] & (place >= max(1, len(self.text.first)))
+        told = np.flatnonzero(~asked.opening[own] & (at >= max(1, len(self.text.first))))
         weight = torch.ones(len(own), device=device)
-        if told.any():
-            there = torch.from_numpy(np.flatnonzero(told)).to(device)
-            weight[there] = self.ends.chance(logits[there, 0], torch.from_numpy(tokens[told]).to(device))
+        before, chosen = torch.from_numpy(places[told, 0]).to(device), torch.from_numpy(tokens[told]).to(device)
+        weight[torch.from_numpy(told).to(device)] = self.ends.chance(chances, before, chosen)
         opening = torch.from_numpy(asked.opening[own]).to(device) if asked.opening[own].any() else None
-        target = votes.own.device
-        carried = self.carry(logits[:, 1], opening).to(target)
-        votes.add(torch.from_numpy(rows).to(target), carried, weight.to(target))
+        carried = self.carry(chances[torch.from_numpy(places[:, 1]).to(device)], opening)
+        votes.add(torch.from_numpy(rows).to(target), carried.to(target), weight.to(target))
 
 
 class AlignedEnsemble(Ensemble):
@@ -224,11 +227,12 @@ class AlignedEnsemble(Ensemble):
         for member in self.others:
             if member.same:
                 logits = logits_at(member.model, input_ids, kept, attention_mask)
-                votes.add(torch.arange(len(votes.own), device=first.device), member.carry(logits.flatten(0, 1)))
+                chances = logits.flatten(0, 1).float().softmax(1)
+                votes.add(torch.arange(len(votes.own), device=first.device), member.carry(chances))
                 continue
             asked = member.text.ask(readings, chosen)
-            for part, found in member.rows.rows(asked.sequences, asked.sequence, asked.position):
-                member.vote(votes, asked, part, found, number[asked.row[part], asked.column[part]])
+            for part, found, at in member.rows.rows(asked.sequences, asked.sequence, asked.position):
+                member.vote(votes, asked, part, found, at, number[asked.row[part], asked.column[part]])
         return SimpleNamespace(logits=votes.result().view(first.shape))
 
 

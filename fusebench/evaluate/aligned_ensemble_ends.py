@@ -71,14 +71,22 @@ class TokenEnds:
         self.begin: Int64[Tensor, " vocab"] = torch.from_numpy(begin).to(device)
         self.end: Int64[Tensor, " vocab"] = torch.from_numpy(end).to(device)
 
-    def chance(self, logits: Float[Tensor, "row vocab"], tokens: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
-        """Return the chance that each token, chosen after `logits`, is whole."""
-        chances = logits.float().softmax(1)
+    def chance(
+        self, chances: Float[Tensor, "place vocab"], before: Int[Tensor, " row"], tokens: Int[Tensor, " row"]
+    ) -> Float[Tensor, " row"]:
+        """Return the chance that each token is whole.
+
+        Args:
+            chances: the model's probabilities of the next token.
+            before: the place behind which each token stands.
+            tokens: ids.
+        """
         begin = self.begin[tokens]
         counts = self.end[tokens] - begin
         row = torch.repeat_interleave(counts)
-        before = counts.cumsum(0) - counts
-        place = torch.arange(len(row), device=row.device) - before[row] + begin[row]
-        longer = torch.zeros(len(tokens), device=logits.device).index_add_(0, row, chances[row, self.order[place]])
-        own = chances.gather(1, tokens[:, None])[:, 0]
+        first = counts.cumsum(0) - counts
+        place = torch.arange(len(row), device=row.device) - first[row] + begin[row]
+        found = chances[before[row], self.order[place]]
+        longer = torch.zeros(len(tokens), device=chances.device).index_add_(0, row, found)
+        own = chances[before, tokens]
         return own / (own + longer).clamp(min=torch.finfo(torch.float32).tiny)

@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 64
 MASK_AT_ONCE = 1 << 24
 """Entries of the masks of trees in a forward pass, at most (64 MiB in float32)."""
 
-Found = tuple[Int64[ndarray, " some"], Float[Tensor, "some two vocab"]]
+Found = tuple[Int64[ndarray, " some"], Float[Tensor, "place vocab"], Int64[ndarray, "some two"]]
 
 
 class MemberRows:
@@ -47,7 +47,7 @@ class MemberRows:
         sequence: Int64[ndarray, " asked"],
         position: Int64[ndarray, " asked"],
     ) -> Iterator[Found]:
-        """Yield which of the asked rows, and the logits after the token before and after the token itself.
+        """Yield which of the asked rows, logits, and where among those the token before and the token itself are.
 
         A part of them comes at a time. Before the first token there are no logits; something else stands for them.
 
@@ -83,7 +83,7 @@ class MemberRows:
             own = np.flatnonzero(place[sequence] >= 0)
             column = keep - from_end[own]
             both = np.stack([np.maximum(column - 1, 0), column], 1) + place[sequence[own]][:, None] * keep
-            yield own, _pick(logits, both)
+            yield own, logits.flatten(0, 1), both
 
     def _batches(
         self,
@@ -155,7 +155,7 @@ class MemberRows:
         hidden = ~torch.from_numpy(seen).to(device)
         mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, torch.finfo(dtype).min)
         extra = {"attention_mask": mask[:, None], "position_ids": torch.from_numpy(places).to(device)}
-        return np.concatenate(found), _pick(self._forward(ids, keep, extra), np.concatenate(columns))
+        return np.concatenate(found), self._forward(ids, keep, extra).flatten(0, 1), np.concatenate(columns)
 
     def _forward(self, ids: Int64[ndarray, "row token"], keep: int, extra: dict[str, Any]) -> Tensor:
         if self.keeps:
@@ -164,11 +164,6 @@ class MemberRows:
         with torch.no_grad():
             logits: Tensor = self.model(input_ids=tokens, use_cache=False, **extra).logits
         return logits[:, -keep:]
-
-
-def _pick(logits: Tensor, places: Int64[ndarray, "some two"]) -> Float[Tensor, "some two vocab"]:
-    """Return logits by their place in the rows laid end to end."""
-    return logits.reshape(-1, logits.shape[2])[torch.from_numpy(places).to(logits.device)].float()
 
 
 class _Planned:

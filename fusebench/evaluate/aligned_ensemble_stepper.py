@@ -80,16 +80,17 @@ class AlignedStepper:
         for number, member in enumerate(self.ensemble.others):
             if member.same:
                 everyone = torch.arange(len(rows), device=votes.own.device)
-                votes.add(everyone, member.carry(lead(self.leaders[number])))
+                votes.add(everyone, member.carry(lead(self.leaders[number]).float().softmax(1)))
                 continue
             asked, reader = member.text.ask(readings, wanted), readers[number]
             # A row that is not asked for stays as it was; some token stands for it, if it was never asked.
             texts = list(reader.cached) or [np.zeros(1, dtype=np.int32) for _ in rows]
             for row, sequence in zip(asked.row, asked.sequence, strict=True):
                 texts[row] = asked.sequences[sequence]
-            read = reader.read(texts)[torch.from_numpy(asked.row).to(member.model.device)]
+            logits = reader.read(texts).flatten(0, 1)
             if len(asked.row):
-                member.vote(votes, asked, np.arange(len(asked.row)), read, asked.row)
+                both = asked.row[:, None] * 2 + np.arange(2)
+                member.vote(votes, asked, np.arange(len(asked.row)), logits, both, asked.row)
         return votes.result()
 
 
