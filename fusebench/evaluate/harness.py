@@ -98,7 +98,8 @@ def evaluate_loaded(
                 )
             planned.append((run, {}))
         else:
-            planned.append((run, load_tasks(run.suite.tasks, data_root=data_root, shots=run.shots)))
+            with quiet():
+                planned.append((run, load_tasks(run.suite.tasks, data_root=data_root, shots=run.shots)))
     sizes = [_size(run, tasks, held_out) for run, tasks in planned]
     done, rows = 0, []
     for (run, tasks), size in zip(planned, sizes, strict=True):
