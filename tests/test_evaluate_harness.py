@@ -174,6 +174,27 @@ def test_local_data_scores_bbh_and_commonsense_with_lm_evals_own_prompts(folder)
     assert str(rows[0]["prompt"]).startswith("Given a series of navigation instructions")
 
 
+@pytest.mark.parametrize("name", ["arc_easy", "boolq", "openbookqa"])
+def test_real_items_score_with_a_real_model_as_plain_lm_eval_scores_them(shared, name, tmp_path):
+    from lm_eval.evaluator import evaluate as plain_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    from fusebench.evaluate.tasks import load_tasks, quiet
+
+    model = str(shared / "models" / "stories260K-hf")
+    rows = evaluate(model, SuiteRun(find_suite(name), 12), data_root=shared / "data", out=tmp_path)
+    with quiet():
+        plain = plain_evaluate(
+            lm=HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=4),
+            task_dict={"tasks": load_tasks([name], data_root=shared / "data"), "groups": {}, "group_map": {}},
+            limit=12,
+            bootstrap_iters=0,
+            log_samples=True,
+        )
+    samples = sorted(plain["samples"][name], key=lambda s: s["doc_id"])
+    assert [r["value"] for r in rows] == [s[rows[0]["metric"]] for s in samples]
+
+
 def test_every_definition_that_local_data_feeds_is_one_of_lm_evals():
     from fusebench.evaluate.suites import lm_eval_tasks_folder
 
