@@ -310,7 +310,7 @@ def evaluate(inputs: Inputs, params: Params, out: Path, context: Context) -> Non
     write_samples(out / "samples.parquet", [{**place, **row} for row in rows])
 
 
-@stage("Table")
+@stage("Table", 2)
 def report(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
     """Gather all rows, test the differences and render the page."""
     from fusebench.pipeline.collect import collect
