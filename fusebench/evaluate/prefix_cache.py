@@ -135,7 +135,9 @@ class PrefixCache:
         if queries == 1 and not windowed and not bool(padding.any()):
             return None
         column = torch.arange(end, device=padding.device)
-        own = (column >= padding)[:, None, :] & (column <= column[self.used :, None])
+        query = column[self.used :, None]
+        # Padding sees itself, so that every softmax has something to go over.
+        own = (column >= padding)[:, None, :] & (column <= query) | (column == query)
         seen = torch.cat([own.new_ones(*own.shape[:2], segment.length), own], 2)
         if window is not None and windowed:
             place = segment.length + column - padding

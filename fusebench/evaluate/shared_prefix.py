@@ -85,10 +85,13 @@ def _attend(
     groups = key.shape[1]
     shared = heads // groups
     grouped = query.reshape(rows, groups, shared * queries, size)
-    if prefix is None and softcap is None and queries == 1:
+    if prefix is None and softcap is None:
         mask = None if allowed is None else allowed[:, None]
-        alone = scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=1.0)
-        return alone.reshape(rows, heads, queries, -1)
+        if queries == 1:
+            together = scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=1.0)
+            return together.reshape(rows, heads, queries, -1)
+        key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
     scores = grouped @ key.transpose(2, 3)
     if prefix is not None:
         together = grouped.transpose(0, 1).reshape(groups, rows * shared * queries, size)
