@@ -14,6 +14,7 @@ from fusebench.options import (
     DataRoot,
     Json,
     ModelRoot,
+    NumberType,
     PerSuite,
     Profile,
     Quiet,
@@ -164,6 +165,7 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
     max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Longest input in tokens.")] = None,
+    dtype: NumberType = None,
     run_dir: RunDir = None,
     report_dir: Annotated[
         Path | None,
@@ -182,7 +184,7 @@ def evaluate(
     limits = per_suite("--limit", limit, suites, least=1)
     examples = per_suite("--shots", shots, suites, least=0)
     chosen = [SuiteSection(name=name, limit=limits[name], shots=examples[name]) for name in suites]
-    section = EvaluateSection(suites=chosen, batch_size=batch_size, max_length=max_length)
+    section = EvaluateSection(suites=chosen, batch_size=batch_size, max_length=max_length, dtype=dtype)
     with Screen(quiet=quiet or as_json) as screen:
         from fusebench import pipeline
 

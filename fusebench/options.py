@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,6 +43,10 @@ Texts = Annotated[
     typer.Option("--corpus", help="Train on this text file instead of the recipe's corpus; may be given often."),
 ]
 PerSuite = list[str] | None
+NumberType = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"] | None,
+    typer.Option("--dtype", help="Number type of the models; auto is as saved. Default: float32 on a CPU, else auto."),
+]
 
 
 def per_suite(option: str, given: Sequence[str] | None, suites: Sequence[str], *, least: int) -> dict[str, int | None]:

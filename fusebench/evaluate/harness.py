@@ -35,6 +35,7 @@ def evaluate_candidate(
     data_root: Path | None,
     out: Path,
     align: Mapping[str, str] | None = None,
+    dtype: str | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Return one row per sample: suite, task, item, metric, value, weight, status, prompt, output, gold.
@@ -50,6 +51,7 @@ def evaluate_candidate(
         data_root: folder of evaluation data that replaces the hub.
         out: folder that keeps what was generated, in `generations.jsonl`.
         align: how an ensemble of different tokenizers maps vocabularies: `vocabulary`, `ties`, `spelling`.
+        dtype: number type of the models; `auto` is as saved; None is float32 on a CPU, else `auto`.
         progress: called with (items done, items).
 
     Raises:
@@ -61,12 +63,13 @@ def evaluate_candidate(
     assert kind in ("model", "ensemble") and (kind == "ensemble" or len(models) == 1), (kind, models)
     device = _device()
     # All rows in one precision, whatever they were saved in: half precision also rounds differently in each batch.
-    dtype = "float32" if device is None else "auto"
-    loaded: list[Any] = [load_model(ref, dtype=dtype, device=device) for ref in models]
+    usual = "float32" if device is None else "auto"
+    loaded: list[Any] = [load_model(ref, dtype=dtype or usual, device=device) for ref in models]
     tokenizers = [load_tokenizer(ref) for ref in models]
     model = ensemble_of(loaded, tokenizers, **align or {}) if kind == "ensemble" else loaded[0]
-    # Rules of alignment that are not the usual ones make other texts.
+    # Rules of alignment and number types that are not the usual ones make other texts.
     rules = [f"{name}={value}" for name, value in sorted((align or {}).items())]
+    rules += [dtype] if dtype else []
     store = GenerationStore(out / "generations.jsonl", " ".join([*map(model_hash, models), *rules]))
     with quiet():
         language_model = LanguageModel(

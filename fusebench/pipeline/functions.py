@@ -297,6 +297,7 @@ def evaluate(inputs: Inputs, params: Params, out: Path, context: Context) -> Non
         held_out=held_out,
         batch_size=params["batch_size"],
         max_length=params["max_length"],
+        dtype=params.get("dtype"),
         seed=context.seed,
         data_root=Path(params["data_root"]) if params.get("data_root") else None,
         out=out,

@@ -347,6 +347,7 @@ def evaluation(
             "tasks": {suite.name: fingerprint(suite) for suite in found},
             "batch_size": section.batch_size,
             "max_length": section.max_length,
+            **({} if section.dtype is None else {"dtype": section.dtype}),
             "data": "hub" if roots.data is None else "local",
             "languages": _runnable(found),
         },

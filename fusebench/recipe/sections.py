@@ -195,6 +195,9 @@ class EvaluateSection(Section):
     suites: list[SuiteSection] = []
     batch_size: Positive = 64
     max_length: Positive | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = Field(
+        None, description="number type of the models; auto is as saved; None is float32 on a CPU, else auto"
+    )
     point_suites: list[str] | None = Field(None, description="suites at the points of training; None is all")
 
 
