@@ -184,19 +184,18 @@ BUSY = "while True: pass"
 
 def test_a_loaded_machine_does_not_turn_a_right_answer_into_a_timeout():
     needs("python")
-    work = "import time\nwhile time.process_time() < 1.5: pass\n"
+    work = "import time\nwhile time.process_time() < 1: pass\n"
     # Each in a session of its own, for which some kernels share the processor out.
     argv = [sys.executable, "-c", BUSY]
     load = [subprocess.Popen(argv, start_new_session=True) for _ in range(2 * (os.cpu_count() or 1))]
     try:
-        limits = Limits(cpu=3, wall=60)
-        right, endless = (run_one(Program("python", source), limits) for source in (work, BUSY))
+        outcome = run_one(Program("python", work), Limits(cpu=2, wall=60))
     finally:
         for process in load:
             process.kill()
             process.wait()
-    assert (right.status, endless.status) == ("ok", "timeout")
-    assert right.seconds > 3, "it took longer by the clock than it may take of the processor"
+    assert outcome.status == "ok"
+    assert outcome.seconds > 2, "it took longer by the clock than it may take of the processor"
 
 
 RACE = """
