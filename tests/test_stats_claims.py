@@ -179,6 +179,13 @@ def test_c7_is_undecided_without_a_merge() -> None:
     assert verdict("C7", [TARGET, ENSEMBLE, FUSION], [gap("fusion", "ensemble", "p", -0.1, True)]) == "undecided"
 
 
+def test_c7_goes_by_the_experiment_that_has_both_an_ensemble_and_a_merge() -> None:
+    both = [replace(row, experiment="d") for row in (TARGET, ENSEMBLE, MERGE, FUSION)]
+    gaps = [{**gap("fusion", rival, "p", -0.1, True), "experiment": "d"} for rival in ("ensemble", "merge")]
+    alone = [gap("fusion", "ensemble", "p", 0.1, True)]
+    assert verdict("C7", [TARGET, ENSEMBLE, FUSION, *both], alone + gaps) == "supported"
+
+
 def test_evidence_names_numbers_and_p_values() -> None:
     comparisons = pd.DataFrame([gap("fusion", "em", OVERALL, 0.05, True)], columns=list(COMPARISON_COLUMNS))
     claim = claims([CLM, FUSION, EM], comparisons, [], SUITES)[3]

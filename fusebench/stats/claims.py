@@ -357,7 +357,8 @@ def _distillation(all_layouts: Sequence[Layout], book: _Book, suites: Suites) ->
 
 
 def _merging(all_layouts: Sequence[Layout], book: _Book) -> Claim:
-    for layout in all_layouts:
+    # An experiment with both kinds of rival goes before one that has an ensemble beside other rows.
+    for layout in sorted(all_layouts, key=lambda found: -len({row.role for row in found.of("ensemble", "merge")})):
         rivals = layout.of("ensemble", "merge")
         if layout.main is None or not rivals:
             continue
