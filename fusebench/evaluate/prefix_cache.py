@@ -11,6 +11,10 @@ ROOM = 64
 """Columns that a buffer has at first for new tokens."""
 
 
+Seen = tuple[Bool[Tensor, "row query prefix"] | None, Bool[Tensor, "row query key"] | None]
+"""Which keys of its prefix, and which own ones, a row's query may see; None where it may see all."""
+
+
 @dataclass
 class Segment:
     """Rows next to each other that begin with one prefix.
@@ -44,7 +48,7 @@ class PrefixCache:
         self.room = mask.shape[1] + ROOM
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
-        self._seen: dict[tuple[int, int | None], Tensor | None] = {}
+        self._seen: dict[tuple[int, int | None], Seen] = {}
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the columns seen so far, padding and the longest prefix included."""
@@ -120,27 +124,27 @@ class PrefixCache:
         counts = torch.tensor([segment.rows for segment in self.segments])
         return lengths.repeat_interleave(counts).to(self.padding.device)
 
-    def seen(self, number: int, queries: int, window: int | None) -> Bool[Tensor, "row query key"] | None:
-        """Return which keys, prefix first, the rows of a segment may see; None where all. Layers ask the same."""
+    def seen(self, number: int, queries: int, window: int | None) -> Seen:
+        """Return which keys of the prefix, and which own ones, the rows of a segment may see; layers ask the same."""
         if (number, window) not in self._seen:
             self._seen[number, window] = self._find_seen(number, queries, window)
         return self._seen[number, window]
 
-    def _find_seen(self, number: int, queries: int, window: int | None) -> Tensor | None:
+    def _find_seen(self, number: int, queries: int, window: int | None) -> Seen:
         begin = sum(segment.rows for segment in self.segments[:number])
         segment = self.segments[number]
         padding = self.padding[begin : begin + segment.rows, None]
         end = self.used + queries
         windowed = window is not None and segment.length + end > window
         if queries == 1 and not windowed and not bool(padding.any()):
-            return None
+            return None, None
         column = torch.arange(end, device=padding.device)
         query = column[self.used :, None]
         # Padding sees itself, so that every softmax has something to go over.
         own = (column >= padding)[:, None, :] & (column <= query) | (column == query)
-        seen = torch.cat([own.new_ones(*own.shape[:2], segment.length), own], 2)
-        if window is not None and windowed:
-            place = segment.length + column - padding
-            before = torch.arange(segment.length, device=padding.device).expand(segment.rows, -1)
-            seen &= place[:, self.used :, None] - torch.cat([before, place], 1)[:, None, :] < window
-        return seen
+        if window is None or not windowed:
+            return None, own
+        place = segment.length + column - padding
+        asking = place[:, self.used :, None]
+        before = torch.arange(segment.length, device=padding.device)
+        return asking - before < window, own & (asking - place[:, None, :] < window)

@@ -20,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from fusebench.evaluate.forward import CausalModel, accepts, agree
 from fusebench.evaluate.generate import ModelStepper, Stepper
-from fusebench.evaluate.prefix_cache import PrefixCache
+from fusebench.evaluate.prefix_cache import PrefixCache, Seen
 
 NAME = "fusebench_shared_prefix"
 SCORES_AT_ONCE = 1 << 25
@@ -67,8 +67,9 @@ def attend(
         at_once = max(1, SCORES_AT_ONCE // (heads * queries * (segment.length + key.shape[2])))
         for at in range(begin, end, at_once):
             part = slice(at, min(at + at_once, end))
-            mask = None if seen is None else seen[at - begin : part.stop - begin]
-            out[part] = _attend(scaled[part], key[part], value[part], prefix, mask, softcap).transpose(1, 2)
+            before, own = (None if mask is None else mask[at - begin : part.stop - begin] for mask in seen)
+            found = _attend(scaled[part], key[part], value[part], prefix, (before, own), softcap)
+            out[part] = found.transpose(1, 2)
     return out, None
 
 
@@ -77,7 +78,7 @@ def _attend(
     key: Tensor,
     value: Tensor,
     prefix: tuple[Tensor, Tensor] | None,
-    allowed: Tensor | None,
+    seen: Seen,
     softcap: float | None,
 ) -> Tensor:
     """Return attention of scaled queries over a prefix of all rows and over the rows' own keys, under one softmax."""
@@ -86,32 +87,41 @@ def _attend(
     shared = heads // groups
     grouped = query.reshape(rows, groups, shared * queries, size)
     if prefix is None and softcap is None:
-        mask = None if allowed is None else allowed[:, None]
+        mask = None if seen[1] is None else seen[1][:, None]
         if queries == 1:
             together = scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=1.0)
             return together.reshape(rows, heads, queries, -1)
         key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
         return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
-    scores = grouped @ key.transpose(2, 3)
-    if prefix is not None:
-        together = grouped.transpose(0, 1).reshape(groups, rows * shared * queries, size)
-        first = together @ prefix[0][0].transpose(1, 2)
-        scores = torch.cat([first.view(groups, rows, shared * queries, -1).transpose(0, 1), scores], 3)
+    shape = rows, groups, shared, queries, -1
+    own = _masked((grouped @ key.transpose(2, 3)).view(shape), seen[1], softcap)
+    top = own.amax(4, keepdim=True)
+    if prefix is None:
+        own = own.sub_(top).exp_()
+        out = own.to(value.dtype).view(rows, groups, shared * queries, -1) @ value
+        return (out.view(shape) / own.sum(4, keepdim=True)).to(value.dtype).view(rows, heads, queries, -1)
+    # The prefix's scores are [group, row, ...]: one product for all rows.
+    alike = groups, rows, shared, queries, -1
+    together = grouped.transpose(0, 1).reshape(groups, rows * shared * queries, size)
+    before = together @ prefix[0][0].transpose(1, 2)
+    before = _masked(before.view(alike).transpose(0, 1), seen[0], softcap)
+    top = torch.maximum(top, before.amax(4, keepdim=True))
+    own, before = own.sub_(top).exp_(), before.sub_(top).exp_()
+    total = own.sum(4, keepdim=True) + before.sum(4, keepdim=True)
+    out = (own.to(value.dtype).view(rows, groups, shared * queries, -1) @ value).view(shape)
+    weights = before.to(value.dtype).transpose(0, 1).reshape(groups, rows * shared * queries, -1)
+    out = out + (weights @ prefix[1][0]).view(alike).transpose(0, 1)
+    return (out / total).to(value.dtype).reshape(rows, heads, queries, -1)
+
+
+def _masked(scores: Tensor, seen: Tensor | None, softcap: float | None) -> Tensor:
+    """Return scores [row, group, shared, query, key] in float32, capped, the least where a key is not seen."""
+    scores = scores.float()
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    if allowed is not None:
-        scores = scores.view(rows, groups, shared, queries, -1)
-        scores = scores.masked_fill(~allowed[:, None, None], torch.finfo(scores.dtype).min)
-        scores = scores.view(rows, groups, shared * queries, -1)
-    weights = scores.softmax(3, dtype=torch.float32).to(value.dtype)
-    if prefix is None:
-        out = weights @ value
-    else:
-        length = prefix[0].shape[2]
-        out = weights[..., length:] @ value
-        before = weights[..., :length].transpose(0, 1).reshape(groups, rows * shared * queries, length)
-        out = out + (before @ prefix[1][0]).view(groups, rows, shared * queries, -1).transpose(0, 1)
-    return out.reshape(rows, heads, queries, -1)
+    if seen is None:
+        return scores
+    return scores.masked_fill(~seen[:, None, None], torch.finfo(torch.float32).min)
 
 
 class SharedPrefixStepper:
