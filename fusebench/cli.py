@@ -183,15 +183,21 @@ def evaluate(
 
     limits = per_suite("--limit", limit, suites, least=1)
     examples = per_suite("--shots", shots, suites, least=0)
-    chosen = [SuiteSection(name=name, limit=limits[name], shots=examples[name]) for name in suites]
+    chosen = [
+        SuiteSection(
+            name=name,
+            limit=limits[name],
+            shots=examples[name],
+            texts=(texts or None) if name == "perplexity" else None,
+        )
+        for name in suites
+    ]
     section = EvaluateSection(suites=chosen, batch_size=batch_size, max_length=max_length, dtype=dtype)
     with Screen(quiet=quiet or as_json) as screen:
         from fusebench import pipeline
 
         options = _run_options("eval", run_dir, None, model_root, data_root, screen)
-        frame = pipeline.evaluate_models(
-            models, section, options, texts=texts or [], seed=seed, workers=workers, report=report_dir
-        )
+        frame = pipeline.evaluate_models(models, section, options, seed=seed, workers=workers, report=report_dir)
     if as_json:
         typer.echo(frame.to_json(orient="records", indent=1))
     else:

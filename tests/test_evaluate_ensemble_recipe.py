@@ -5,7 +5,8 @@ import pytest
 
 from fusebench.artifacts import Candidate
 from fusebench.pipeline import RunOptions, ablate
-from fusebench.pipeline.table import Roots, build_table
+from fusebench.pipeline.stages import Roots
+from fusebench.pipeline.table import build_table
 from fusebench.recipe import load_recipe
 from tests.recipes import small_recipe, trained, write
 

@@ -224,6 +224,16 @@ def test_a_run_killed_at_half_of_its_generations_ends_like_one_that_was_not(fold
     assert len(later) == len(whole) - half
 
 
+def test_more_items_of_a_suite_generate_only_what_is_new(folder, tmp_path, monkeypatch):
+    from fusebench.evaluate.generations import GenerationStore
+
+    few = evaluate(folder, SuiteRun(find_suite("toy_bbh"), 3), out=tmp_path)
+    plain, later = GenerationStore.put, []
+    monkeypatch.setattr(GenerationStore, "put", lambda *a: later.append(a[1]) or plain(*a))
+    more = evaluate(folder, SuiteRun(find_suite("toy_bbh"), 8), out=tmp_path)
+    assert len(later) == len(more) - len(few)
+
+
 def test_direct_bbh_answers_are_compared_without_the_space_before_them(shared):
     from fusebench.evaluate.tasks import load_tasks
 

@@ -43,7 +43,7 @@ def start(model: str, suite: str, limit: int, data: Path, run: Path) -> "subproc
 def lines(run: Path) -> list[str]:
     """Return the requests whose completions are on disk."""
     found = []
-    for path in run.rglob("generations.jsonl"):
+    for path in run.glob("generations/*.jsonl"):
         for line in path.read_bytes().splitlines():
             if line.endswith(b"}"):
                 found.append(json.loads(line)["request"])

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fusebench.cli import app
 from fusebench.errors import DataError
-from fusebench.pipeline.evaluate import named_files
+from fusebench.pipeline.scoring import named_files
 
 
 def byte_model(folder, positions=64):

@@ -5,7 +5,8 @@ import pytest
 from fusebench.errors import RecipeError
 from fusebench.evaluate import sandbox
 from fusebench.pipeline.stage import in_order
-from fusebench.pipeline.table import Roots, build_table
+from fusebench.pipeline.stages import Roots
+from fusebench.pipeline.table import build_table
 from fusebench.recipe import load_recipe
 from tests.recipes import small_recipe, write
 
@@ -48,6 +49,20 @@ def test_the_seed_changes_training_and_not_the_tokenizers(tmp_path):
     before, after = table(tmp_path), table(tmp_path, seed=7)
     assert keys(before, "tokenizers") == keys(after, "tokenizers")
     assert not set(keys(before, "models").values()) & set(keys(after, "models").values())
+
+
+def test_perplexity_reads_the_texts_that_its_suite_names_instead_of_the_held_out_ones(tmp_path):
+    (tmp_path / "law.txt").write_text("The right of the people")
+    own = {"suites": [{"name": "perplexity", "texts": [f"laws={tmp_path / 'law.txt'}"]}]}
+    stages = [s for s in in_order([table(tmp_path, evaluate=own).report]) if s.kind == "evaluate"]
+    assert {s.inputs["corpus"].function for s in stages} == {"texts"}
+    held_out = table(tmp_path, evaluate={"suites": [{"name": "perplexity"}]})
+    assert {s.inputs["corpus"].function for s in in_order([held_out.report]) if s.kind == "evaluate"} == {"corpus"}
+
+
+def test_texts_belong_to_perplexity_alone(tmp_path):
+    with pytest.raises(RecipeError, match="belong to the suite `perplexity`"):
+        table(tmp_path, evaluate={"suites": [{"name": "toy_bbh", "texts": ["a.txt"]}]})
 
 
 def test_clm_and_fusion_stand_on_the_same_blocks(tmp_path):

@@ -113,6 +113,6 @@ def test_evaluation_keeps_the_record_where_programs_were_scored(
         "batch_size": 1,
         "max_length": None,
     }
-    context = Context(1, lambda *_: None)
+    context = Context(1, lambda *_: None, tmp_path)
     FUNCTIONS["evaluate"].run({"candidate": tmp_path}, params, tmp_path, context)
     assert (ProbeRecord.load(tmp_path) is not None) == kept

@@ -48,8 +48,12 @@ class GenerationStore:
     def __init__(self, path: Path | None = None, model: str = "") -> None:
         self.path, self.model = path, model
         self._known: dict[str, str] = {}
+        self._lead = ""
         if path is not None and path.is_file():
-            for line in path.read_bytes().splitlines():
+            found = path.read_bytes()
+            # A part of a line may be left of a killed run: begin a new one.
+            self._lead = "" if found.endswith(b"\n") or not found else "\n"
+            for line in found.splitlines():
                 self._read(line)
 
     def _read(self, line: bytes) -> None:
@@ -83,7 +87,6 @@ class GenerationStore:
             lines.append(json.dumps(line) + "\n")
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # A part of a line may be left of a killed run: begin a new one.
-            lead = "\n" if self.path.is_file() and self.path.stat().st_size else ""
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(lead + "".join(lines))
+                file.write(self._lead + "".join(lines))
+            self._lead = ""

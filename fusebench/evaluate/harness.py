@@ -49,7 +49,7 @@ def evaluate_candidate(
         max_length: longest prompt and answer together, in tokens; None is the model's own.
         seed: of sampled generation.
         data_root: folder of evaluation data that replaces the hub.
-        out: folder that keeps what was generated, in `generations.jsonl`.
+        out: folder that keeps what was generated, a file for each model.
         align: how an ensemble of different tokenizers maps vocabularies: `vocabulary`, `ties`, `spelling`.
         dtype: number type of the models; `auto` is as saved; None is float32 on a CPU, else `auto`.
         progress: called with (items done, items).
@@ -70,7 +70,8 @@ def evaluate_candidate(
     # Rules of alignment and number types that are not the usual ones make other texts.
     rules = [f"{name}={value}" for name, value in sorted((align or {}).items())]
     rules += [dtype] if dtype else []
-    store = GenerationStore(out / "generations.jsonl", " ".join([*map(model_hash, models), *rules]))
+    name = " ".join([*map(model_hash, models), *rules])
+    store = GenerationStore(out / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.jsonl", name)
     with quiet():
         language_model = LanguageModel(
             model, tokenizers[0], batch_size=batch_size, max_length=max_length, seed=seed, store=store

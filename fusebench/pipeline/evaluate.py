@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from fusebench.artifacts import read_samples
-from fusebench.errors import DataError, UnavailableError
+from fusebench.errors import UnavailableError
 from fusebench.pipeline.executor import log_to_file
 from fusebench.pipeline.run import RunOptions, run_stages
+from fusebench.pipeline.scoring import evaluation
 from fusebench.pipeline.stage import Stage, find_folder
-from fusebench.pipeline.table import corpus_params, evaluation, make, model_stages
-from fusebench.recipe import CorpusSection, EvaluateSection, FileText
+from fusebench.pipeline.stages import model_stages
+from fusebench.recipe import EvaluateSection
 
 
 def evaluate_models(
@@ -19,15 +20,14 @@ def evaluate_models(
     section: EvaluateSection,
     options: RunOptions,
     *,
-    texts: Sequence[str] = (),
     seed: int,
     workers: int,
     report: Path | None = None,
 ) -> pd.DataFrame:
     """Return result rows (as in `results.jsonl`, with titles) of models of the hub or of folders on suites.
 
-    `texts` are what the suite perplexity reads: files or folders of them, each alone or as NAME=PATH; texts of one name
-    make one row. Where `report` is given, that folder gets a page and tables of them, the paper's numbers beside.
+    Texts of one name make one row of the suite perplexity. Where `report` is given, that folder gets a page and tables,
+    the paper's numbers beside.
 
     Raises:
         UnavailableError: every suite asked for needs a sandbox and there is none.
@@ -41,12 +41,6 @@ def evaluate_models(
     from fusebench.stats import summarise
 
     found = [find_suite(s.name, s.tasks) for s in section.suites]
-    if any(suite.kind == "perplexity" for suite in found) and not texts:
-        raise DataError(
-            "suite `perplexity` has no text",
-            why="bits per byte are of a text",
-            fix="give a file or folder with --text [NAME=]PATH",
-        )
     if found and all(suite.kind == "program" for suite in found):
         _require_sandbox(found[0].name)
     stages: dict[str, Stage] = {}
@@ -54,7 +48,7 @@ def evaluate_models(
         at_hand = Path(given).exists() or given.startswith((".", "/"))
         ref = locate(path=given) if at_hand else locate(hub=given, model_root=options.roots.models)
         model, _ = model_stages(ref, model_hash(ref), name)
-        stages[name] = evaluation(name, model, section, lambda: _texts(texts), roots=options.roots, seed=seed)
+        stages[name] = evaluation(name, model, section, None, roots=options.roots, seed=seed)
     log_to_file(options.run)
     run_stages(list(stages.values()), workers, options)
     frames = []
@@ -73,37 +67,6 @@ def _names(models: Sequence[str]) -> list[str]:
     """Return one name a model: its folder's, with a number where two would be alike."""
     names = [Path(model).name or model for model in models]
     return [name if names.count(name) == 1 else f"{name} {n + 1}" for n, name in enumerate(names)]
-
-
-def _texts(given: Sequence[str]) -> Stage:
-    section = CorpusSection(files=[file for text in given for file in named_files(text)])
-    return make("corpus", "texts", "texts", params=corpus_params(section))
-
-
-def named_files(given: str) -> list[FileText]:
-    """Return the files that `[NAME=]PATH` stands for, each under that name; without one, the file's or folder's own.
-
-    Raises:
-        DataError: the name is empty, there is no such path, or a folder has no file of a known kind.
-    """
-    from fusebench.corpus.read import SUFFIXES, files_below
-
-    name, equals, rest = given.partition("=")
-    # A path may hold an equals sign itself.
-    name, path = (name, Path(rest)) if equals and not Path(given).exists() else ("", Path(given))
-    path = path.expanduser()
-    if equals and not name and path != Path(given):
-        raise DataError(f"`--text {given}` has an empty name", why="nothing stands before `=`", fix="give NAME=PATH")
-    if not path.exists():
-        raise DataError(f"no text file or folder `{path}`", why=f"`--text {given}` names it", fix="correct the path")
-    if not path.is_dir():
-        return [FileText(path=str(path), domain=name)]
-    files = files_below(path)
-    if not files:
-        raise DataError(
-            f"folder `{path}` has no texts", why=f"none of its files ends in {', '.join(SUFFIXES)}", fix="add some"
-        )
-    return [FileText(path=str(file), domain=name or path.resolve().name) for file in files]
 
 
 def _require_sandbox(suite: str) -> None:

@@ -93,6 +93,7 @@ def run_job(job: Job, listener: Listener) -> float:
     listener(Event("start", job.title))
     log.info("start %s", job.title)
     params = {**job.params, **({"private": job.private} if job.private else {})}
+    context = Context(job.seed or 0, progress, job.folder.parents[1])
     with building(
         job.folder,
         type=function.type,
@@ -102,7 +103,7 @@ def run_job(job: Job, listener: Listener) -> float:
         params=params,
         seed=job.seed,
     ) as out:
-        function.run(job.inputs, {**job.params, **job.private}, out, Context(job.seed or 0, progress))
+        function.run(job.inputs, {**job.params, **job.private}, out, context)
     seconds = time.monotonic() - started
     log.info("done %s in %.1f s", job.title, seconds)
     return seconds

@@ -14,10 +14,17 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Context:
-    """What every stage function gets besides its inputs and parameters."""
+    """What every stage function gets besides its inputs and parameters.
+
+    Args:
+        seed: of the stage.
+        progress: called with (done, total).
+        run: the run's folder, for what outlives a stage: its key may change while a model's answers do not.
+    """
 
     seed: int
     progress: Callable[[int, int], None]
+    run: Path
 
 
 @dataclass(frozen=True)
@@ -275,7 +282,7 @@ def method(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
     built.save(out)
 
 
-@stage("SampleScore")
+@stage("SampleScore", 2)
 def evaluate(inputs: Inputs, params: Params, out: Path, context: Context) -> None:
     """Score a candidate, or one of its checkpoints, on the suites."""
     from fusebench.evaluate import SuiteRun, evaluate_candidate
@@ -300,7 +307,7 @@ def evaluate(inputs: Inputs, params: Params, out: Path, context: Context) -> Non
         dtype=params.get("dtype"),
         seed=context.seed,
         data_root=Path(params["data_root"]) if params.get("data_root") else None,
-        out=out,
+        out=context.run / "generations",
         align=candidate.align,
         progress=context.progress,
     )

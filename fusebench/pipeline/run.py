@@ -13,7 +13,8 @@ from fusebench.errors import ArtifactError, RecipeError, suggest
 from fusebench.pipeline.executor import Event, execute, lock, log_to_file
 from fusebench.pipeline.functions import copy_report
 from fusebench.pipeline.stage import Freshness, Stage, find_folder, freshness, in_order
-from fusebench.pipeline.table import Builder, Roots, Row, Table, build_table
+from fusebench.pipeline.stages import Roots
+from fusebench.pipeline.table import Builder, Row, Table, build_table
 from fusebench.recipe import Recipe, recipe_json
 
 Listener = Callable[[Event], None]

@@ -1,18 +1,15 @@
 """The stage table: from a recipe to stages and their inputs. This is the only wiring."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusebench.artifacts.store import sha256_file
-from fusebench.errors import DataError, RecipeError, suggest
-from fusebench.pipeline.functions import FUNCTIONS
+from fusebench.errors import RecipeError, suggest
+from fusebench.pipeline.scoring import evaluation
 from fusebench.pipeline.stage import Stage
+from fusebench.pipeline.stages import Roots, corpus_params, make, model_stages
 from fusebench.recipe import (
     AlignSection,
-    CorpusSection,
-    EvaluateSection,
     ExperimentSection,
     FuseSection,
     Recipe,
@@ -24,7 +21,7 @@ from fusebench.recipe import (
 )
 
 if TYPE_CHECKING:
-    from fusebench.evaluate.suites import Suite
+    pass
 
 
 @dataclass(frozen=True)
@@ -50,42 +47,6 @@ class Table:
     recipe: Recipe
     rows: tuple[Row, ...]
     report: Stage
-
-
-@dataclass(frozen=True)
-class Roots:
-    """Where models and evaluation data lie on this machine; None is the hub, asked for files where `download`."""
-
-    models: Path | None = None
-    data: Path | None = None
-    download: bool = True
-
-
-def corpus_params(section: CorpusSection) -> dict[str, Any]:
-    """Return the parameters of a corpus stage: the section, and the checksums of local files.
-
-    Raises:
-        DataError: a file is not there.
-    """
-    files = [Path(file.path) for file in section.files or []]
-    for path in files:
-        if not path.is_file():
-            raise DataError(f"no text file `{path}`", why="it does not exist", fix="correct its path")
-    return {"corpus": section.model_dump(mode="json"), "sha256": [sha256_file(path) for path in files]}
-
-
-def make(kind: str, label: str, function: str, **rest: Any) -> Stage:
-    """Return a stage of a registered function."""
-    return Stage(kind, label, function, FUNCTIONS[function].version, **rest)
-
-
-def model_stages(ref: str, digest: str, label: str) -> tuple[Stage, Stage]:
-    """Return the stages (model, tokenizer) of a pre-trained model that lies at `ref` and has content `digest`."""
-    where = {"params": {"sha256": digest}, "private": {"ref": ref}}
-    return (
-        make("models", label, "pretrained_model", **where),
-        make("tokenizers", label, "tokenizer_of_model", **where),
-    )
 
 
 class Builder:
@@ -313,57 +274,6 @@ class Builder:
     def _evaluation(self, label: str, candidate: Stage, suites: list[SuiteSection], point: int | None) -> Stage:
         section = self.recipe.evaluate.model_copy(update={"suites": suites})
         return evaluation(label, candidate, section, self.corpus, roots=self.roots, seed=self.recipe.seed, point=point)
-
-
-def evaluation(
-    label: str,
-    candidate: Stage,
-    section: EvaluateSection,
-    corpus: Callable[[], Stage],
-    *,
-    roots: Roots,
-    seed: int,
-    point: int | None = None,
-) -> Stage:
-    """Return the stage that scores a candidate (or the checkpoint number `point` of it) on the suites.
-
-    Raises:
-        DataError: an unknown suite.
-    """
-    from fusebench.evaluate.suites import find_suite, fingerprint
-
-    found = [find_suite(s.name, s.tasks) for s in section.suites]
-    inputs = {"candidate": candidate}
-    if any(suite.kind == "perplexity" for suite in found):
-        inputs["corpus"] = corpus()
-    return make(
-        "evaluate",
-        label,
-        "evaluate",
-        inputs=inputs,
-        params={
-            "point": point,
-            "suites": [s.model_dump() for s in section.suites],
-            "tasks": {suite.name: fingerprint(suite) for suite in found},
-            "batch_size": section.batch_size,
-            "max_length": section.max_length,
-            **({} if section.dtype is None else {"dtype": section.dtype}),
-            "data": "hub" if roots.data is None else "local",
-            "languages": _runnable(found),
-        },
-        private={"data_root": None if roots.data is None else str(roots.data)},
-        seed=seed,
-    )
-
-
-def _runnable(suites: "Sequence[Suite]") -> list[str]:
-    """Return the languages that can be run here of those that the suites score; a sandbox installed later counts."""
-    from fusebench.evaluate.sandbox import LANGUAGES, missing
-    from fusebench.toyworld import TASKS
-
-    tasks = [task for suite in suites if suite.kind == "program" for task in suite.tasks]
-    wanted = {TASKS[task].language for task in tasks} if all(task in TASKS for task in tasks) else set(LANGUAGES)
-    return sorted(language for language in wanted if missing(language) is None)
 
 
 def build_table(recipe: Recipe, roots: Roots) -> Table:

@@ -187,6 +187,15 @@ class SuiteSection(Section):
     tasks: list[str] | None = Field(None, description="lm-eval task names; None takes the built-in suite's")
     limit: Positive | None = Field(None, description="items per task from the start")
     shots: int | None = Field(None, ge=0, description="few-shot examples; None takes each task's own")
+    texts: list[str] | None = Field(
+        None, description="for perplexity: files or folders, each `[NAME=]PATH`; None is the corpus's held-out text"
+    )
+
+    @model_validator(mode="after")
+    def _check_texts(self) -> "SuiteSection":
+        if self.texts is not None and self.name != "perplexity":
+            raise ValueError("`texts` belong to the suite `perplexity`")
+        return self
 
 
 class EvaluateSection(Section):
