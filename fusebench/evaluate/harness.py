@@ -104,7 +104,8 @@ def evaluate_loaded(
         else:
             with quiet():
                 planned.append((run, load_tasks(run.suite.tasks, data_root=data_root, shots=run.shots)))
-    sizes = [_size(run, tasks, held_out) for run, tasks in planned]
+    with quiet():  # some tasks prepare their items when they are first asked for
+        sizes = [_size(run, tasks, held_out) for run, tasks in planned]
     done, rows = 0, []
     for (run, tasks), size in zip(planned, sizes, strict=True):
         model.progress = _within(progress, done, size, sum(sizes))
