@@ -12,8 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from fusebench.artifacts import Chunks
 from fusebench.evaluate import SuiteRun, evaluate_candidate, find_suite
-from fusebench.evaluate.aligned_ensemble import AlignedEnsemble, ensemble_of
-from fusebench.evaluate.ensemble import Ensemble
+from fusebench.evaluate.ensembles.aligned import AlignedEnsemble, ensemble_of
+from fusebench.evaluate.ensembles.average import Ensemble
 from fusebench.evaluate.forward import Piece, score_plainly
 from fusebench.evaluate.generate import JoiningStepper, ModelStepper, Stops, generate
 from tests.align_helpers import byte_level, sentencepiece, unigram

@@ -20,12 +20,12 @@ from transformers import (
 )
 
 from fusebench.corpus.tokenize import plain_text
-from fusebench.evaluate.aligned_ensemble_cache import MemberCache
-from fusebench.evaluate.aligned_ensemble_ends import TokenEnds
-from fusebench.evaluate.aligned_ensemble_rows import MemberRows
-from fusebench.evaluate.aligned_ensemble_text import MemberText, TargetText
-from fusebench.evaluate.aligned_ensemble_tokens import GrowingText
-from fusebench.evaluate.aligned_ensemble_trees import grow
+from fusebench.evaluate.ensembles.caches import MemberCache
+from fusebench.evaluate.ensembles.ends import TokenEnds
+from fusebench.evaluate.ensembles.rows import MemberRows
+from fusebench.evaluate.ensembles.texts import MemberText, TargetText
+from fusebench.evaluate.ensembles.tokens import GrowingText
+from fusebench.evaluate.ensembles.trees import grow
 from tests.align_helpers import byte_level, real_tokenizer, sentencepiece, unigram
 
 V = 60

@@ -20,7 +20,7 @@ from transformers import (
 
 from fusebench.errors import ModelError
 from fusebench.evaluate import language_model, packed
-from fusebench.evaluate.ensemble import Ensemble
+from fusebench.evaluate.ensembles.average import Ensemble
 from fusebench.evaluate.forward import Piece, score_plainly
 from fusebench.evaluate.generate import Decoding, Group, ModelStepper, Stops, _padded, cut_at, generate
 from fusebench.evaluate.packed import score

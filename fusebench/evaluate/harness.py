@@ -10,7 +10,7 @@ from typing import Any
 
 from fusebench.artifacts import Chunks
 from fusebench.errors import DataError
-from fusebench.evaluate.aligned_ensemble import ensemble_of
+from fusebench.evaluate.ensembles.aligned import ensemble_of
 from fusebench.evaluate.generations import GenerationStore
 from fusebench.evaluate.language_model import LanguageModel
 from fusebench.evaluate.perplexity import perplexity_rows

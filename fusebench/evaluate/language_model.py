@@ -7,7 +7,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from fusebench.evaluate.ensemble import Ensemble
+from fusebench.evaluate.ensembles.average import Ensemble
 from fusebench.evaluate.forward import Piece, vocabulary_of
 from fusebench.evaluate.generate import Decoding, Group, Stepper, Stops, generate
 from fusebench.evaluate.generations import GenerationStore, Request

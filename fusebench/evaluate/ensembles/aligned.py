@@ -15,10 +15,10 @@ from fusebench.align.cache import cached_map
 from fusebench.align.vocabulary import Method, Spelled, Ties, first_word_map
 from fusebench.artifacts import VocabMap
 from fusebench.corpus.models import tokenizer_hash
-from fusebench.evaluate.aligned_ensemble_ends import TokenEnds
-from fusebench.evaluate.aligned_ensemble_rows import MemberRows
-from fusebench.evaluate.aligned_ensemble_text import Asked, MemberText, TargetText
-from fusebench.evaluate.ensemble import Ensemble, kept_places, logits_at
+from fusebench.evaluate.ensembles.average import Ensemble, kept_places, logits_at
+from fusebench.evaluate.ensembles.ends import TokenEnds
+from fusebench.evaluate.ensembles.rows import MemberRows
+from fusebench.evaluate.ensembles.texts import Asked, MemberText, TargetText
 from fusebench.evaluate.forward import vocabulary_of
 from fusebench.evaluate.generate import Stepper
 
@@ -181,7 +181,7 @@ class AlignedEnsemble(Ensemble):
 
     def stepper(self) -> Stepper:
         """Return the ensemble as a batch on its way, for generation."""
-        from fusebench.evaluate.aligned_ensemble_stepper import AlignedStepper
+        from fusebench.evaluate.ensembles.stepper import AlignedStepper
 
         return AlignedStepper.of(self)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from fusebench.evaluate.aligned_ensemble_trees import Tree, grow
+from fusebench.evaluate.ensembles.trees import Tree, grow
 from fusebench.evaluate.forward import LOGITS_AT_ONCE, CausalModel, accepts, vocabulary_of
 from fusebench.evaluate.packed import packs, window_of
 

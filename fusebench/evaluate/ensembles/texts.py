@@ -11,7 +11,7 @@ from numpy import ndarray
 from fusebench.align.sequence import offset
 from fusebench.align.spelling import backend_of, spell
 from fusebench.corpus.tokenize import TokenBytes, template
-from fusebench.evaluate.aligned_ensemble_tokens import GrowingText
+from fusebench.evaluate.ensembles.tokens import GrowingText
 
 PROBE = "The quick (brown) fox: naïve,  12 + 345 = 357.\n\tif x == 'y':  return [z]\n"
 

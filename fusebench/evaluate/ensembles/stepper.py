@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from fusebench.evaluate.aligned_ensemble import AlignedEnsemble, Votes
-from fusebench.evaluate.aligned_ensemble_cache import MemberCache
+from fusebench.evaluate.ensembles.aligned import AlignedEnsemble, Votes
+from fusebench.evaluate.ensembles.caches import MemberCache
 from fusebench.evaluate.generate import JoiningStepper, Stepper
 from fusebench.evaluate.shared_prefix import stepper_of
 

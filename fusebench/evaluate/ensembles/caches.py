@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Int32, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from fusebench.evaluate.aligned_ensemble_trees import common
+from fusebench.evaluate.ensembles.trees import common
 from fusebench.evaluate.forward import CausalModel, accepts
 
 FED = 2
