@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fusebench import __version__
+from fusebench.data_commands import data, grade
 from fusebench.errors import FusebenchError, InputError, suggest
 from fusebench.options import (
     DataRoot,
@@ -326,57 +327,8 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> Any:
     return value
 
 
-@app.command()
-def grade(
-    samples: Annotated[Path, typer.Argument(help="A jsonl file: language, prompt, completion, tests (or program).")],
-    out: Annotated[Path, typer.Option("--out", help="Each line again, with status, exit code and output.")],
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Score programs from anywhere in the sandbox."""
-    from fusebench.evaluate.grade import grade as grade_file
-
-    with Screen(quiet=quiet or as_json) as screen:
-        counts = grade_file(samples, out, progress=screen.progress("programs"))
-    if as_json:
-        typer.echo(json.dumps(counts, indent=1))
-    else:
-        typer.echo("\n".join(f"{status}: {count}" for status, count in counts.items()))
-
-
-data = typer.Typer(no_args_is_help=True, help="Folders of evaluation data, for machines without a hub.")
+app.command()(grade)
 app.add_typer(data, name="data")
-
-
-@data.command("check")
-def data_check(
-    folder: Annotated[Path, typer.Argument(help="A folder of evaluation data.")], as_json: Json = False
-) -> None:
-    """Say what a folder holds, against what each suite should have; exit code 1 where something is missing."""
-    from fusebench.evaluate.data_check import check_data
-
-    _print_data(check_data(folder), as_json)
-
-
-@data.command("pull")
-def data_pull(
-    to: Annotated[Path, typer.Option("--to", help="The folder to fill.")], quiet: Quiet = False, as_json: Json = False
-) -> None:
-    """Fill a folder with the evaluation data of all suites from the hub."""
-    from fusebench.evaluate.data_check import pull_data
-
-    with Screen(quiet=quiet or as_json) as screen:
-        found = pull_data(to, progress=screen.progress("files"))
-    _print_data(found, as_json)
-
-
-def _print_data(found: list[Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps([vars(finding) for finding in found], indent=1))
-    else:
-        Screen(quiet=False).data(found)
-    if any(finding.state != "ok" for finding in found):
-        raise typer.Exit(1)
 
 
 @app.command()
