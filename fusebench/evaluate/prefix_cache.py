@@ -65,7 +65,7 @@ class PrefixCache:
             old = store.get(layer_idx)
             if old is None or old.shape[2] < end:
                 self.room = max(self.room, end)
-                grown = new.new_zeros(new.shape[0], new.shape[1], self.room, new.shape[3])
+                grown = new.new_empty(new.shape[0], new.shape[1], self.room, new.shape[3])
                 if old is not None:
                     grown[:, :, : self.used] = old[:, :, : self.used]
                 store[layer_idx] = old = grown
@@ -86,7 +86,7 @@ class PrefixCache:
         self.padding -= lead
         for store in (self.keys, self.values):
             for layer, old in store.items():
-                kept = old.new_zeros(len(rows), *old.shape[1:])
+                kept = old.new_empty(len(rows), *old.shape[1:])
                 kept[:, :, : self.used - lead] = old[rows, :, lead : self.used]
                 store[layer] = kept
         self.used -= lead
@@ -101,7 +101,10 @@ class PrefixCache:
         for mine, others in ((self.keys, other.keys), (self.values, other.values)):
             for layer, new in others.items():
                 old = mine[layer]
-                both = old.new_zeros(len(old) + len(new), old.shape[1], self.room, old.shape[3])
+                both = old.new_empty(len(old) + len(new), old.shape[1], self.room, old.shape[3])
+                # Nothing looks at padding, but what weight 0 is multiplied with must be a number.
+                both[: len(old), :, : used - self.used] = 0
+                both[len(old) :, :, : used - other.used] = 0
                 both[: len(old), :, used - self.used : used] = old[:, :, : self.used]
                 both[len(old) :, :, used - other.used : used] = new[:, :, : other.used]
                 mine[layer] = both
