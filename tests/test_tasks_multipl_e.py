@@ -73,7 +73,7 @@ def test_prompts_and_stop_strings_are_those_of_the_data_set(shared, code):
     task = load_tasks([name], data_root=shared / "data")[name]
     items = load_local(f"multipl_e_{code}", shared / "data")
     assert len(items) == SOURCES[f"multipl_e_{code}"].items
-    assert [task.doc_to_text(doc) for doc in list(task.eval_docs)] == [item["prompt"] for item in items]
+    assert [task.doc_to_text(doc) for doc in list(task.eval_docs)] == [item["prompt"].strip() for item in items]
     assert task.config.generation_kwargs["until"] == items[0]["stop_tokens"]
 
 

@@ -52,7 +52,7 @@ def build_tables(report: RunReport) -> list[Table]:
     for layout in report.analysis.layouts:
         numbers = Numbers(report, layout)
         tables = [_overview(report, layout, numbers)]
-        if layout.of("ensemble", "merge"):
+        if _one_base(layout):
             tables += _domains(report, layout, numbers)
         tables += [_suite(report, layout, numbers, suite) for suite in _task_suites(layout, numbers)]
         for axis in AXES:
@@ -172,9 +172,14 @@ def _overview(report: RunReport, layout: Layout, numbers: Numbers) -> Table:
 
 
 def _task_suites(layout: Layout, numbers: Numbers) -> list[str]:
-    combined = bool(layout.of("ensemble", "merge"))
-    # Where rows are combined, bits per byte by domain has a table of its own, laid out as the paper's.
-    return [s for s in numbers.suites if s != OVERALL and not (combined and lower_is_better(numbers.metric(s)))]
+    # Where weights are merged, bits per byte by domain has a table of its own, laid out as the paper's.
+    apart = _one_base(layout)
+    return [s for s in numbers.suites if s != OVERALL and not (apart and lower_is_better(numbers.metric(s)))]
+
+
+def _one_base(layout: Layout) -> bool:
+    """Return whether the experiment is of one base model continued on several domains: only such weights merge."""
+    return bool(layout.of("merge"))
 
 
 def _suite(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> Table:
@@ -204,7 +209,7 @@ def _suite(report: RunReport, layout: Layout, numbers: Numbers, suite: str) -> T
         columns,
         lines,
         across=True,
-        folded=bool(layout.of("ensemble", "merge")),
+        folded=_one_base(layout),
         reference=base,
         notes=_notes(layout, numbers) if not numbers.has(suite) else [],
     )

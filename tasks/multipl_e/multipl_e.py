@@ -1,6 +1,7 @@
 """Data and scoring of MultiPL-E (HumanEval translations), for lm-eval's YAML files beside this one."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,18 @@ from datasets import Dataset
 from fusebench.evaluate.data import SOURCES, load_hub, load_local
 from fusebench.evaluate.programs import pass_at_k, program_filter
 
-run_programs = program_filter
+
+def prompt(doc: dict[str, Any]) -> str:
+    """Return what the model is given: without the white space around it, as MultiPL-E's own runner and others do.
+
+    After a line break of the prompt, many models begin a new function instead of the body.
+    """
+    return str(doc["prompt"]).strip()
+
+
+def run_programs(resps: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the outcomes of programs that begin with the prompt as the model saw it; see `program_filter`."""
+    return program_filter(resps, [{**doc, "prompt": prompt(doc)} for doc in docs])
 
 
 def dataset(task: str, data_root: str | None = None, **_: Any) -> dict[str, Dataset]:
