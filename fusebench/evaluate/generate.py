@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int8
 from numpy import ndarray
 from torch import Tensor
 
@@ -102,21 +102,30 @@ class Stops:
     """
 
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
-        self.tokenizer = tokenizer
-        known = min(len(tokenizer), vocabulary)
-        self.pieces = tokenizer.batch_decode([[n] for n in range(known)]) + [""] * max(0, vocabulary - known)
-        self._marked: dict[str, ndarray] = {}
+        self.tokenizer, self.vocabulary = tokenizer, vocabulary
+        # -1: not looked at yet; 0, 1: whether the token can. Few tokens of a vocabulary are ever generated.
+        self._can_end: dict[tuple[str, ...], ndarray] = {}
 
-    def marks(self, stops: Sequence[str]) -> Bool[ndarray, " vocab"]:
-        """Return which tokens can hold the last character of a stop string; half characters always can."""
-        found = np.zeros(len(self.pieces), dtype=bool)
-        for last in {stop[-1] for stop in stops if stop}:
-            if last not in self._marked:
-                self._marked[last] = np.fromiter(
-                    (last in piece or "\ufffd" in piece for piece in self.pieces), dtype=bool, count=len(self.pieces)
-                )
-            found |= self._marked[last]
+    def can_end(self, stops: Sequence[Sequence[str]], tokens: Int[ndarray, " row"]) -> Bool[ndarray, " row"]:
+        """Return which tokens can hold the last character of one of their rows' stop strings; half ones always can."""
+        found = np.zeros(len(tokens), dtype=bool)
+        rows_of: dict[tuple[str, ...], list[int]] = {}
+        for row, strings in enumerate(stops):
+            rows_of.setdefault(tuple(strings), []).append(row)
+        for strings, rows in rows_of.items():
+            found[rows] = self._known(strings, tokens[rows])[tokens[rows]] == 1
         return found
+
+    def _known(self, stops: tuple[str, ...], tokens: Int[ndarray, " some"]) -> Int8[ndarray, " vocab"]:
+        """Return for each id whether it can end one of the stop strings, once these tokens are looked at."""
+        known = self._can_end.setdefault(stops, np.full(self.vocabulary, -1, dtype=np.int8))
+        new = np.unique(tokens[known[tokens] < 0])
+        if len(new):
+            last = {stop[-1] for stop in stops if stop} | {"\ufffd"}
+            inside = [n for n in new.tolist() if n < len(self.tokenizer)]
+            known[new] = 0
+            known[inside] = [bool(last & set(piece)) for piece in self.tokenizer.batch_decode([[n] for n in inside])]
+        return known
 
     def text(self, ids: Sequence[int]) -> str:
         """Return generated ids as text, special tokens left out."""
@@ -170,9 +179,6 @@ def generate(
     assert decoding.temperature == 0 or uniform is not None, "sampling needs its random numbers"
     queue = [Group(range(len(prompts)))] if groups is None else list(reversed(groups))
     size = rows or len(prompts)
-    different = list(dict.fromkeys(tuple(strings) for strings in until))
-    marks = np.stack([stops.marks(strings) for strings in different])
-    kind = np.asarray([different.index(tuple(strings)) for strings in until])
     ends = np.asarray(sorted(end_ids), dtype=np.int64)
     texts = [""] * len(prompts)
     live = _Rows.of([], max_new, None)
@@ -199,7 +205,8 @@ def generate(
         live.put(chosen)
         ended = np.isin(chosen, ends)
         finished = ended | (live.age == max_new)
-        for place in np.flatnonzero(~finished & marks[kind[live.numbers], chosen]).tolist():
+        may_end = stops.can_end([until[n] for n in live.numbers.tolist()], chosen)
+        for place in np.flatnonzero(~finished & may_end).tolist():
             text = stops.text(live.tokens(place))
             finished[place] = any(stop in text for stop in until[live.numbers[place]] if stop)
         for place in np.flatnonzero(finished).tolist():
