@@ -81,6 +81,9 @@ def describe(row: RowInfo) -> str:
         return "distillation"
     if row.role == "clm":
         return "continued training"
+    if row.role == "ensemble":
+        # What an ensemble gains is paid for with every model at every token.
+        return f"{len(row.sources)} models answer together"
     words = [f"{len(row.sources)} source{'s' * (len(row.sources) != 1)}"] if row.sources else []
     words += [NAMES.get(name, name) for name in (row.vocabulary, row.sequence, row.rule) if name]
     if row.role == "fusion" and row.clm_weight == row.clm_weight:
