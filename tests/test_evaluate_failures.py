@@ -60,7 +60,7 @@ def test_a_task_without_its_compiler_or_interpreter_has_no_score_not_zero(tmp_pa
     from fusebench.artifacts.results import read_samples
     from fusebench.evaluate import SuiteRun, evaluate_candidate, find_suite
     from fusebench.stats import summarise
-    from tests.test_evaluate_texts import byte_model
+    from tests.tiny_models import save_byte_model
 
     for code in ("cpp", "js", "py"):
         doc = {"name": "f", "language": code, "prompt": "", "tests": "", "stop_tokens": ["\n"], "original": "f"}
@@ -69,7 +69,9 @@ def test_a_task_without_its_compiler_or_interpreter_has_no_score_not_zero(tmp_pa
         path.write_bytes(gzip.compress((json.dumps(doc) + "\n").encode()))
     suite = find_suite("multipl_e_greedy", ["cpp", "js", "py"])
     settings = {"held_out": None, "batch_size": 2, "max_length": None, "seed": 0, "data_root": tmp_path / "data"}
-    rows = evaluate_candidate([byte_model(tmp_path)], "model", [SuiteRun(suite)], out=tmp_path, **settings)
+    rows = evaluate_candidate(
+        [save_byte_model(tmp_path / "model")], "model", [SuiteRun(suite)], out=tmp_path, **settings
+    )
     place = {"experiment": "e", "row": "m", "seed": 0, "step": -1, "tokens": 0}
     write_samples(tmp_path / "samples.parquet", [{**place, **row} for row in rows])
     lines = {line.task: line for line in summarise(read_samples(tmp_path / "samples.parquet")).itertuples()}

@@ -6,15 +6,13 @@ import math
 from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fusebench.artifacts import SAMPLE_COLUMNS, Chunks
 from fusebench.errors import DataError
 from fusebench.evaluate import SuiteRun, evaluate_candidate, find_suite
 from fusebench.evaluate.data import SOURCES, load_local, read_items
 from fusebench.evaluate.sandbox import missing
+from tests.tiny_models import save_byte_model
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 COLUMNS = set(SAMPLE_COLUMNS) - {"experiment", "row", "seed", "step", "tokens"}
@@ -22,28 +20,7 @@ COLUMNS = set(SAMPLE_COLUMNS) - {"experiment", "row", "seed", "step", "tokens"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={t: n for n, t in enumerate(["</s>", *alphabet])}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", pad_token="</s>")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=257,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=512,
-        eos_token_id=0,
-    )
-    model = LlamaForCausalLM(config)
-    for parameter in model.parameters():
-        parameter.data.mul_(3)
-    path = tmp_path_factory.mktemp("model")
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return str(path)
+    return save_byte_model(tmp_path_factory.mktemp("model"), sharper=3)
 
 
 def evaluate(folder, *runs, kind="model", held_out=None, data_root=None, out=None, **more):

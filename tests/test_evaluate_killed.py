@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from fusebench.evaluate.sandbox import missing
-from tests.test_evaluate_texts import byte_model
+from tests.tiny_models import save_byte_model
 
 ROOT = Path(__file__).parents[1]
 PROBLEM = {
@@ -30,7 +30,7 @@ PROBLEM = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return byte_model(tmp_path_factory.mktemp("tiny"), positions=1024)
+    return save_byte_model(tmp_path_factory.mktemp("tiny") / "model", positions=1024)
 
 
 def start(model: str, suite: str, limit: int, data: Path, run: Path) -> "subprocess.Popen[bytes]":

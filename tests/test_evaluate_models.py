@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from fusebench.errors import ModelError
-from fusebench.evaluate import language_model, packed
+from fusebench.evaluate import packed, prefixes
 from fusebench.evaluate.ensembles.average import Ensemble
 from fusebench.evaluate.forward import Piece, score_plainly
 from fusebench.evaluate.generate import Decoding, Group, ModelStepper, Stops, _padded, cut_at, generate
@@ -254,9 +254,9 @@ def test_a_packed_continuation_is_greedy_exactly_where_it_is_alone():
 
 
 def test_prompts_are_grouped_by_a_long_common_prefix_and_the_rest_by_length(monkeypatch):
-    monkeypatch.setattr(language_model, "SHARED_FROM", 3)
+    monkeypatch.setattr(prefixes, "SHARED_FROM", 3)
     prompts = [[1, 2, 3, 4], [9], [1, 2, 3, 5, 6], [7, 7], [1, 2, 3, 4, 8], [7, 7, 1]]
-    groups = language_model.group_prompts(prompts)
+    groups = prefixes.group_prompts(prompts)
     assert [(list(g.numbers), g.common) for g in groups] == [([0, 4, 2], 3), ([5, 3, 1], 0)]
 
 

@@ -6,34 +6,17 @@ import math
 
 import pandas as pd
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from fusebench.cli import app
 from fusebench.errors import DataError
 from fusebench.pipeline.scoring import named_files
-
-
-def byte_model(folder, positions=64):
-    """Write a tiny model with a token a byte into `folder/model`, and return its path."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={t: n for n, t in enumerate(["<s>", *alphabet])}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<s>", pad_token="<s>")
-    torch.manual_seed(0)
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    folder = folder / "model"
-    LlamaForCausalLM(LlamaConfig(vocab_size=257, max_position_embeddings=positions, **shape)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+from tests.tiny_models import save_byte_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return byte_model(tmp_path_factory.mktemp("tiny"))
+    return save_byte_model(tmp_path_factory.mktemp("tiny") / "model", positions=64)
 
 
 @pytest.fixture

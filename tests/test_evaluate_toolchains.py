@@ -23,7 +23,7 @@ from fusebench.evaluate.sandbox.toolchains import packages
 for name in ("rust", "ruby"):
     table.LANGUAGES[name] = dataclasses.replace(table.LANGUAGES[name], tools=("no-such-tool",))
 for name in set(table.LANGUAGES) - {{"rust", "ruby"}}:
-    table.LANGUAGES[name] = dataclasses.replace(table.LANGUAGES[name], tools=(), files=(), library=())
+    table.LANGUAGES[name] = dataclasses.replace(table.LANGUAGES[name], tools=(), files=(), extra=())
 print(" ".join(packages(missing_only=True)))
 END
 """
@@ -69,7 +69,7 @@ def test_a_library_that_no_path_tells_of_is_asked_for():
     ruby = LANGUAGES["ruby"]
     if lacks(ruby) is not None:
         pytest.skip(lacks(ruby))
-    without = dataclasses.replace(ruby, library=("ruby", "-e", "require 'no/such/library'"))
+    without = dataclasses.replace(ruby, extra=("ruby", "-e", "require 'no/such/library'"))
     assert "ruby-test-unit" in (lacks(without) or "")
 
 

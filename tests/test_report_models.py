@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from fusebench.artifacts import RowInfo
@@ -17,34 +14,14 @@ from fusebench.report import RunReport, render, with_titles
 from fusebench.report.build import build_tables
 from fusebench.report.headline import headline
 from fusebench.stats import summarise
+from tests.tiny_models import save_byte_model
 
 RUN = runpy.run_path(str(Path(__file__).with_name("synthetic_run.py")))
 
 
 @pytest.fixture(scope="module")
 def two_models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={t: n for n, t in enumerate(["</s>", *alphabet])}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", pad_token="</s>")
-    folders = []
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=257,
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=512,
-            eos_token_id=0,
-        )
-        folder = tmp_path_factory.mktemp(f"model{seed}")
-        LlamaForCausalLM(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        folders.append(str(folder))
-    return folders
+    return [save_byte_model(tmp_path_factory.mktemp(f"model{seed}"), seed=seed) for seed in (0, 1)]
 
 
 def of_models(names: tuple[str, ...]) -> RunReport:

@@ -104,6 +104,21 @@ def vocabulary_of(model: CausalModel) -> int:
     return int(getattr(config, "vocab_size", None) or config.get_text_config().vocab_size)
 
 
+def context_of(model: CausalModel) -> int:
+    """Return the longest input of a model in tokens; 2048 where its config does not say."""
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
+        if (found := getattr(config, name, None)) is not None:
+            return int(found)
+    return 2048
+
+
+def additive(allowed: Bool[Tensor, "row query key"], dtype: torch.dtype) -> Float[Tensor, "row 1 query key"]:
+    """Return what is added to attention scores: 0 where a query may look, else the least number."""
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
+
+
 def _batches(order: Sequence[int], pieces: Sequence[Piece], batch_size: int, vocabulary: int) -> Iterator[list[int]]:
     batch: list[int] = []
     kept = 0

@@ -2,9 +2,8 @@
 
 import gc
 import hashlib
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from fusebench.artifacts import Chunks
 from fusebench.errors import DataError
 from fusebench.evaluate.ensembles.aligned import ensemble_of
 from fusebench.evaluate.generations import GenerationStore
+from fusebench.evaluate.items import item_id, numbered
 from fusebench.evaluate.language_model import LanguageModel
 from fusebench.evaluate.perplexity import perplexity_rows
 from fusebench.evaluate.programs import SCORED
@@ -199,22 +199,6 @@ def _task_rows(model: LanguageModel, run: SuiteRun, tasks: dict[str, Any]) -> li
     return rows
 
 
-def item_id(doc: dict[str, Any]) -> str:
-    """Return a hash of an item's content: the same item has the same id in every run, on every machine."""
-    text = json.dumps(doc, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _numbered(ids: Iterable[str]) -> list[str]:
-    """Return ids where each repetition got a number: some data sets hold an item twice."""
-    seen: dict[str, int] = {}
-    out = []
-    for name in ids:
-        seen[name] = seen.get(name, 0) + 1
-        out.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return out
-
-
 def _unavailable_rows(suite: Suite, name: str, task: Any, limit: int | None, reason: str) -> list[Row]:
     docs = [doc for _, doc in task.doc_iterator(limit=limit)]
     metric = metric_of(suite, name, task.aggregation())
@@ -230,7 +214,7 @@ def _unavailable_rows(suite: Suite, name: str, task: Any, limit: int | None, rea
             "output": reason,
             "gold": str(task.doc_to_target(doc)),
         }
-        for item, doc in zip(_numbered(item_id(doc) for doc in docs), docs, strict=True)
+        for item, doc in zip(numbered(item_id(doc) for doc in docs), docs, strict=True)
     ]
 
 
@@ -239,7 +223,7 @@ def _scored_rows(suite: Suite, name: str, task: Any, samples: Sequence[dict[str,
     chosen = sorted((s for s in samples if s["filter"] == first), key=lambda s: int(s["doc_id"]))
     metric = metric_of(suite, name, chosen[0]["metrics"])
     rows: list[Row] = []
-    for item, sample in zip(_numbered(item_id(s["doc"]) for s in chosen), chosen, strict=True):
+    for item, sample in zip(numbered(item_id(s["doc"]) for s in chosen), chosen, strict=True):
         value, weight = _value(metric, sample[metric], name)
         prompt, output, gold = _texts(task, sample)
         status = _status(sample, value)

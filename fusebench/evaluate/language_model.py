@@ -8,14 +8,13 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from fusebench.evaluate.ensembles.average import Ensemble
-from fusebench.evaluate.forward import Piece, vocabulary_of
-from fusebench.evaluate.generate import Decoding, Group, Stepper, Stops, generate
+from fusebench.evaluate.forward import Piece, context_of, vocabulary_of
+from fusebench.evaluate.generate import Decoding, Stepper, Stops, generate
 from fusebench.evaluate.generations import GenerationStore, Request
 from fusebench.evaluate.packed import score
+from fusebench.evaluate.prefixes import group_prompts
 from fusebench.evaluate.shared_prefix import stepper_of
 
-SHARED_FROM = 256
-"""Tokens of a common prefix from which on rows are put together for its sake; below, full batches matter more."""
 KNOWN_SETTINGS = {"until", "max_gen_toks", "do_sample", "temperature", "top_p"}
 
 
@@ -160,38 +159,6 @@ def _strings(settings: dict[str, Any]) -> list[str]:
     """Return the stop strings of a request."""
     until = settings.get("until") or []
     return [until] if isinstance(until, str) else list(until)
-
-
-def group_prompts(prompts: Sequence[Sequence[int]]) -> list[Group]:
-    """Return the prompts in groups with a long common prefix, then the rest, the longest first."""
-    order = sorted(range(len(prompts)), key=lambda n: tuple(prompts[n]))
-    found: list[tuple[list[int], int]] = []
-    for number in order:
-        # In this order the common prefix with a group's first prompt only gets shorter.
-        shared = _common(prompts[found[-1][0][0]], prompts[number]) if found else 0
-        shared = min(shared, len(prompts[number]) - 1)
-        if found and min(shared, found[-1][1]) >= SHARED_FROM:
-            found[-1][0].append(number)
-            found[-1] = found[-1][0], min(shared, found[-1][1])
-        else:
-            found.append(([number], len(prompts[number]) - 1))
-    groups = [Group(numbers, common) for numbers, common in found if len(numbers) > 1]
-    alone = sorted((n[0] for n, _ in found if len(n) == 1), key=lambda n: len(prompts[n]), reverse=True)
-    return [*groups, Group(alone)] if alone else groups
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """Return how many first tokens are the same."""
-    return next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
-
-
-def context_of(model: Any) -> int:
-    """Return the longest input of a model in tokens; 2048 where its config does not say."""
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
-        if (found := getattr(config, name, None)) is not None:
-            return int(found)
-    return 2048
 
 
 def end_ids(model: Any, tokenizer: Any) -> list[int]:

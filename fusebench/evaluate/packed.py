@@ -14,7 +14,16 @@ import torch
 from jaxtyping import Bool, Float64
 from numpy import ndarray
 
-from fusebench.evaluate.forward import LOGITS_AT_ONCE, CausalModel, Piece, accepts, agree, score_plainly, vocabulary_of
+from fusebench.evaluate.forward import (
+    LOGITS_AT_ONCE,
+    CausalModel,
+    Piece,
+    accepts,
+    additive,
+    agree,
+    score_plainly,
+    vocabulary_of,
+)
 
 Row = list[int]
 """Numbers of pieces that share their context."""
@@ -124,7 +133,7 @@ def _score_batch(
     extra: dict[str, Any] = {"logits_to_keep": width - front + 1} if accepts(model, "logits_to_keep") else {}
     logits = model(
         torch.from_numpy(ids).to(device),
-        attention_mask=_mask(torch.from_numpy(owner).to(device), getattr(model, "dtype", torch.float32)),
+        attention_mask=additive(_allowed(torch.from_numpy(owner).to(device)), getattr(model, "dtype", torch.float32)),
         position_ids=torch.from_numpy(places).to(device),
         **extra,
     ).logits
@@ -137,13 +146,11 @@ def _score_batch(
     return logprob, missed == 0
 
 
-def _mask(owner: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return what is added to attention scores, [row, 1, query, key]: 0 where a query may look, else the least."""
+def _allowed(owner: torch.Tensor) -> torch.Tensor:
+    """Return which columns (last) a column may look at, [row, query, key]: those before it of its text and context."""
     query, key = owner[:, :, None], owner[:, None, :]
     causal = torch.ones(owner.shape[1], owner.shape[1], dtype=torch.bool, device=owner.device).tril()
-    allowed = causal & ((key == query) | ((key == 0) & (query > 0)))
-    least = torch.finfo(dtype).min
-    return torch.zeros(allowed.shape, dtype=dtype, device=owner.device).masked_fill_(~allowed, least)[:, None]
+    return causal & ((key == query) | ((key == 0) & (query > 0)))
 
 
 def window_of(model: CausalModel) -> int:

@@ -2,13 +2,13 @@
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fusebench.artifacts import Chunks
 from fusebench.evaluate.forward import CausalModel, Piece
+from fusebench.evaluate.items import numbered
 from fusebench.evaluate.packed import score
 
 
@@ -136,13 +136,10 @@ def perplexity_rows(
         model, tokenizer, held_out.texts, max_length=max_length, batch_size=batch_size, progress=progress
     )
     rows: list[dict[str, object]] = []
-    seen: Counter[tuple[str, str]] = Counter()
-    for text, domain, found in zip(held_out.texts, held_out.domains, scores, strict=True):
+    items = numbered(hashlib.sha256(text.encode()).hexdigest()[:16] for text in held_out.texts)
+    for text, domain, item, found in zip(held_out.texts, held_out.domains, items, scores, strict=True):
         if found.bytes == 0:
             continue
-        item = hashlib.sha256(text.encode()).hexdigest()[:16]
-        seen[domain, item] += 1  # a text that comes twice is two items
-        item += f"-{seen[domain, item]}" if seen[domain, item] > 1 else ""
         for metric, units in (("bits_per_byte", found.bytes), ("bits_per_token", found.tokens)):
             rows.append(
                 {

@@ -33,13 +33,16 @@ def evaluation(
     inputs = {"candidate": candidate}
     if any(suite.kind == "perplexity" for suite in found):
         texts = [text for suite in section.suites for text in suite.texts or []]
-        if not texts and corpus is None:
+        if texts:
+            inputs["corpus"] = texts_stage(texts)
+        elif corpus is not None:
+            inputs["corpus"] = corpus()
+        else:
             raise DataError(
                 "suite `perplexity` has no text",
                 why="bits per byte are of a text",
                 fix="give a file or folder with --text [NAME=]PATH",
             )
-        inputs["corpus"] = corpus() if corpus is not None and not texts else texts_stage(texts)
     return make(
         "evaluate",
         label,

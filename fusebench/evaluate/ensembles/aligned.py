@@ -19,7 +19,7 @@ from fusebench.evaluate.ensembles.average import Ensemble, kept_places, logits_a
 from fusebench.evaluate.ensembles.ends import TokenEnds
 from fusebench.evaluate.ensembles.rows import MemberRows
 from fusebench.evaluate.ensembles.texts import Asked, MemberText, TargetText
-from fusebench.evaluate.forward import vocabulary_of
+from fusebench.evaluate.forward import context_of, vocabulary_of
 from fusebench.evaluate.generate import Stepper
 
 _MAPS: dict[tuple[str, ...], VocabMap] = {}
@@ -75,8 +75,6 @@ class _Member:
     def __init__(
         self, model: Any, tokenizer: Any, target: Any, width: int, rules: tuple[Method, Ties, Spelled]
     ) -> None:
-        from fusebench.evaluate.language_model import context_of
-
         self.model, self.width = model, width
         self.same = tokenizer_hash(tokenizer) == tokenizer_hash(target)
         if self.same:

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int, Int32, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from fusebench.evaluate.ensembles.trees import common
 from fusebench.evaluate.forward import CausalModel, accepts
+from fusebench.evaluate.prefixes import common
 
 FED = 2
 """Tokens that are fed at least, as logits are wanted after each of the last two."""

@@ -11,7 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from fusebench.evaluate.ensembles.trees import Tree, grow
-from fusebench.evaluate.forward import LOGITS_AT_ONCE, CausalModel, accepts, vocabulary_of
+from fusebench.evaluate.forward import LOGITS_AT_ONCE, CausalModel, accepts, additive, vocabulary_of
 from fusebench.evaluate.packed import packs, window_of
 
 ROWS_AT_ONCE = 64
@@ -152,9 +152,8 @@ class MemberRows:
             found.append(plan.asked)
             columns.append(row * keep + keep - plan.from_end)
         device, dtype = self.model.device, getattr(self.model, "dtype", torch.float32)
-        hidden = ~torch.from_numpy(seen).to(device)
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, torch.finfo(dtype).min)
-        extra = {"attention_mask": mask[:, None], "position_ids": torch.from_numpy(places).to(device)}
+        mask = additive(torch.from_numpy(seen).to(device), dtype)
+        extra = {"attention_mask": mask, "position_ids": torch.from_numpy(places).to(device)}
         return np.concatenate(found), self._forward(ids, keep, extra).flatten(0, 1), np.concatenate(columns)
 
     def _forward(self, ids: Int64[ndarray, "row token"], keep: int, extra: dict[str, Any]) -> Tensor:

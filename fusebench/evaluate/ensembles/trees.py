@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64
 from numpy import ndarray
 
+from fusebench.evaluate.prefixes import common, in_order
+
 ROOM = 256
 """Tokens that a tree may have in any case; attention grows with their square."""
 
@@ -45,8 +47,7 @@ def grow(sequences: Sequence[Int32[ndarray, " token"]], most: int) -> list[Tree]
     trees: list[Tree] = []
     growing: list[tuple[list[ndarray], list[ndarray], list[int], list[ndarray]]] = []
     nodes = room = 0
-    # Of sorted sequences, the one before shares the most.
-    order = sorted(range(len(sequences)), key=lambda n: sequences[n].astype(">u4").tobytes())
+    order = in_order(sequences)
     before: Int64[ndarray, " token"] = np.zeros(0, dtype=np.int64)
     for place, number in enumerate(order):
         own = sequences[number]
@@ -64,10 +65,3 @@ def grow(sequences: Sequence[Int32[ndarray, " token"]], most: int) -> list[Tree]
     for ids, depth, numbers, paths in growing:
         trees.append(Tree(np.concatenate(ids), np.concatenate(depth), numbers, paths))
     return trees
-
-
-def common(left: Int32[ndarray, " token"], right: Int32[ndarray, " token"]) -> int:
-    """Return how many first tokens are the same."""
-    size = min(len(left), len(right))
-    differ = np.flatnonzero(left[:size] != right[:size])
-    return int(differ[0]) if len(differ) else size

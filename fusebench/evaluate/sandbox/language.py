@@ -42,7 +42,7 @@ class Language:
         compile: command that must succeed first, or empty.
         syntax: what an interpreter writes to stderr when it could not read the program.
         files: further files (paths) that must be there.
-        library: command that succeeds only where a library is there that no path tells of, or empty.
+        extra: command that succeeds only where a library is there that no path tells of, or empty.
         environment: variables inside the box.
         start: limits under which the self-test's programs run; they only have to start and stop.
         cache: variable that names the compiler's cache of library code, or empty; the cache is filled once, from
@@ -61,7 +61,7 @@ class Language:
     compile: tuple[str, ...] = ()
     syntax: str = ""
     files: tuple[str, ...] = ()
-    library: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     start: Limits = START
     cache: str = ""
@@ -137,8 +137,8 @@ def lacks(language: Language) -> str | None:
     for file in language.files:
         if not Path(file).exists():
             return f"`{file}` is missing (Debian and Ubuntu: apt-get install {language.package})"
-    if language.library and not _succeeds(language.library):
-        return f"`{shlex.join(language.library)}` fails (Debian and Ubuntu: apt-get install {language.package})"
+    if language.extra and not _succeeds(language.extra):
+        return f"`{shlex.join(language.extra)}` fails (Debian and Ubuntu: apt-get install {language.package})"
     return None
 
 
