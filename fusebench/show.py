@@ -138,4 +138,7 @@ class Screen:
 
 
 def _value(result: Any) -> str:
-    return f"{result.value:.4f} ± {result.stderr:.4f}" if result.n > 0 else "unavailable"
+    if not result.n:
+        return "unavailable"
+    # One item has no standard error.
+    return f"{result.value:.4f}" + (f" ± {result.stderr:.4f}" if result.stderr == result.stderr else "")
